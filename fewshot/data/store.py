@@ -1,0 +1,239 @@
+"""One HDF5 file a dataset: images sorted by class, memory-mapped for reading, verified before it appears.
+
+Layout, schema version 1. One group per split (`train`, `val`, `test`) with
+
+    images         uint8 [n, H, W, C], contiguous, sorted by class
+    class_offsets  int64 [classes + 1]; class c owns rows class_offsets[c] to class_offsets[c + 1]
+    class_names    str [classes]
+    file_names     str [n], where each image came from
+
+and the file attributes `schema_version`, `name`, `sources` (JSON), `resize`, `fingerprint`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from fewshot.errors import InputError
+from fewshot.files import replacing
+
+SCHEMA_VERSION = 1
+SPLITS = ("train", "val", "test")
+_HASH_CHUNK = 1 << 26
+
+
+@dataclass
+class Split:
+    """The images of one split, mapped from the file on first use.
+
+    Holds no open HDF5 handle, and pickles as a path and an offset: worker processes map the same pages.
+    """
+
+    path: Path
+    name: str
+    shape: tuple[int, int, int, int]
+    byte_offset: int
+    class_offsets: np.ndarray
+    class_names: list[str]
+    _mapped: np.memmap | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def images(self) -> np.ndarray:
+        """All images, uint8 [n, H, W, C], read-only."""
+        if self._mapped is None:
+            self._mapped = np.memmap(self.path, np.uint8, mode="r", offset=self.byte_offset, shape=self.shape)
+        return self._mapped
+
+    @property
+    def class_sizes(self) -> np.ndarray:
+        """Images per class, int64 [classes]."""
+        return np.diff(self.class_offsets)
+
+    def file_names(self) -> list[str]:
+        """The origin of every image, in row order (read from the file at each call)."""
+        with _opened(self.path) as file:
+            return [str(name) for name in file[self.name]["file_names"].asstr()[:]]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_mapped": None}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prepared dataset: its splits by name, and its provenance."""
+
+    path: Path
+    name: str
+    fingerprint: str
+    sources: Any
+    resize: str
+    splits: Mapping[str, Split]
+
+    def __getitem__(self, split: str) -> Split:
+        if split not in self.splits:
+            raise InputError(f"{self.path} has no split {split!r}; it has: {', '.join(self.splits)}")
+        return self.splits[split]
+
+    @classmethod
+    def open(cls, path: Path | str) -> Dataset:
+        """Read the index of a prepared file; images are mapped later, on first use.
+
+        Raises:
+            InputError: where the file is absent, truncated, not HDF5, or of another schema version.
+        """
+        path = Path(path)
+        with _opened(path) as file:
+            version = file.attrs.get("schema_version")
+            if version != SCHEMA_VERSION:
+                raise InputError(
+                    f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}; prepare the dataset again"
+                )
+            try:
+                return cls(
+                    path=path,
+                    name=str(file.attrs["name"]),
+                    fingerprint=str(file.attrs["fingerprint"]),
+                    sources=json.loads(str(file.attrs["sources"])),
+                    resize=str(file.attrs["resize"]),
+                    splits={name: _index(path, name, file[name]) for name in SPLITS if name in file},
+                )
+            except (KeyError, ValueError) as error:
+                raise InputError(f"{path} is not a complete dataset file ({error}); prepare the dataset again") from error
+
+    def verify(self) -> None:
+        """Hash every image again.
+
+        Raises:
+            InputError: where the file's content no longer has the fingerprint it was written with.
+        """
+        found = fingerprint(self.splits)
+        if found != self.fingerprint:
+            raise InputError(f"{self.path} is damaged: fingerprint {found}, written as {self.fingerprint}; prepare it again")
+
+
+class DatasetWriter:
+    """Fills the file that `writing` opened. Rows of a split may be written in any order, each exactly once."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+        self._written: dict[str, np.ndarray] = {}
+
+    def add_split(self, split: str, classes: Mapping[str, int], image_shape: tuple[int, int, int]) -> None:
+        """Allocate a split.
+
+        Args:
+            split: one of `SPLITS`.
+            classes: images of each class by class name, in class order.
+            image_shape: (H, W, C).
+        """
+        offsets = np.concatenate([[0], np.cumsum(list(classes.values()), dtype=np.int64)]).astype(np.int64)
+        group = self._file.create_group(split)
+        # Early allocation gives the images one extent whose place in the file is known, which is what readers map.
+        early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        early.set_layout(h5py.h5d.CONTIGUOUS)
+        early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        early.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        space = h5py.h5s.create_simple((int(offsets[-1]), *image_shape))
+        h5py.h5d.create(group.id, b"images", h5py.h5t.NATIVE_UINT8, space, early)
+        group.create_dataset("class_offsets", data=offsets)
+        group.create_dataset("class_names", data=list(classes), dtype=h5py.string_dtype())
+        group.create_dataset("file_names", shape=(int(offsets[-1]),), dtype=h5py.string_dtype())
+        self._written[split] = np.zeros(int(offsets[-1]), dtype=bool)
+
+    def write(self, split: str, start: int, images: np.ndarray, file_names: Sequence[str]) -> None:
+        """Write rows `start` to `start + len(images)` of a split.
+
+        Args:
+            images: uint8 [m, H, W, C].
+            file_names: the origin of each, m strings.
+        """
+        rows = slice(start, start + len(images))
+        group = self._file[split]
+        if images.dtype != np.uint8 or images.shape[1:] != group["images"].shape[1:]:
+            raise ValueError(f"rows are {images.dtype} {images.shape[1:]}, the split holds uint8 {group['images'].shape[1:]}")
+        if rows.stop > len(self._written[split]) or self._written[split][rows].any():
+            raise ValueError(f"rows {rows.start} to {rows.stop} of {split!r} are outside the split or already written")
+        if len(file_names) != len(images):
+            raise ValueError(f"{len(file_names)} file names for {len(images)} images")
+        group["images"][rows] = images
+        group["file_names"][rows] = list(file_names)
+        self._written[split][rows] = True
+
+    def check_complete(self) -> None:
+        """Raise `ValueError` unless every row of every split has been written."""
+        for split, written in self._written.items():
+            if not written.all():
+                raise ValueError(f"{int((~written).sum())} of {len(written)} rows of {split!r} were never written")
+
+
+@contextlib.contextmanager
+def writing(path: Path | str, name: str, sources: Any, resize: str) -> Iterator[DatasetWriter]:
+    """Write a dataset file beside `path`; once complete and verified it takes that name.
+
+    Args:
+        path: the final name.
+        name: the dataset's name.
+        sources: provenance, anything JSON can hold (file names with their hashes, say).
+        resize: how images were resized, in words.
+
+    Raises:
+        InputError: where the folder cannot be written or the disk is full.
+    """
+    with replacing(Path(path)) as temporary:
+        # `replacing` holds the lock on the file; HDF5's own would collide with it.
+        with h5py.File(temporary, "w", libver="v110", locking=False) as file:
+            writer = DatasetWriter(file)
+            yield writer
+            writer.check_complete()
+            file.attrs.update(schema_version=SCHEMA_VERSION, name=name, sources=json.dumps(sources), resize=resize)
+            file.attrs["fingerprint"] = ""
+        with h5py.File(temporary, "r+", locking=False) as file:
+            splits = {split: _index(temporary, split, file[split]) for split in SPLITS if split in file}
+            file.attrs["fingerprint"] = fingerprint(splits)
+
+
+def fingerprint(splits: Mapping[str, Split]) -> str:
+    """SHA-256 over the images and class offsets of all splits, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name in sorted(splits):
+        split = splits[name]
+        digest.update(f"{name} {split.shape}\n".encode())
+        digest.update(split.class_offsets.astype("<i8").tobytes())
+        pixels = np.memmap(split.path, np.uint8, mode="r", offset=split.byte_offset, shape=(int(np.prod(split.shape)),))
+        for start in range(0, len(pixels), _HASH_CHUNK):
+            digest.update(pixels[start : start + _HASH_CHUNK])
+    return digest.hexdigest()
+
+
+def _index(path: Path, name: str, group: h5py.Group) -> Split:
+    images = group["images"]
+    byte_offset = images.id.get_offset()
+    if images.dtype != np.uint8 or images.ndim != 4 or byte_offset is None:
+        raise ValueError(f"images of split {name!r} are not contiguous uint8 [n, H, W, C]")
+    if byte_offset + images.size > path.stat().st_size:
+        raise ValueError(f"images of split {name!r} end beyond the file")
+    offsets = group["class_offsets"][:]
+    if offsets[0] != 0 or offsets[-1] != len(images) or (np.diff(offsets) < 0).any():
+        raise ValueError(f"class offsets of split {name!r} do not cover its images")
+    return Split(path, name, images.shape, byte_offset, offsets, [str(c) for c in group["class_names"].asstr()[:]])
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; prepare it with `python -m data_prep.NAME` or give another --data folder")
+    try:
+        file = h5py.File(path, "r", locking=False)
+    except OSError as error:
+        raise InputError(f"{path} is truncated or not an HDF5 file; prepare the dataset again") from error
+    with file:
+        yield file

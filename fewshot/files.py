@@ -1,0 +1,108 @@
+"""Files that are either complete under their final name or not there at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from fewshot.errors import InputError
+
+_OUT_OF_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is flushed to disk and renamed over `path`.
+
+    On any exception the temporary file is removed and an existing `path` is left as it was. A process killed in
+    between leaves only a `.NAME.*.partial` file, which the next call for the same `path` removes; one that a living
+    process still writes is left alone.
+
+    Raises:
+        InputError: where the folder cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_orphans(path)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    except OSError as error:
+        raise unwritable(path.parent, error) from error
+    temporary = Path(name)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            yield temporary
+        except OSError as error:
+            if error.errno in _OUT_OF_ROOM:
+                raise unwritable(path, error) from error
+            raise
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        os.close(handle)
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path`, completely or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def only_one(folder: Path, activity: str) -> Iterator[None]:
+    """Hold `folder` for this process alone; the lock goes with the process, however it ends.
+
+    Raises:
+        InputError: where another process holds it, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"another process is {activity} in {folder}; wait for it or choose another folder") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def unwritable(path: Path, error: OSError) -> InputError:
+    """The error to raise where `path` cannot be written."""
+    return InputError(f"cannot write {path}: {error.strerror or error}; free space there or choose another folder")
+
+
+def _remove_orphans(path: Path) -> None:
+    for orphan in path.parent.glob(f".{path.name}.*.partial"):
+        with contextlib.suppress(OSError), open(orphan, "rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            orphan.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
