@@ -1,0 +1,92 @@
+"""Command lines from frozen dataclasses, with presets that show in `--help`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from benchmarks.config import RunConfig
+from benchmarks.presets import PRESETS, preset
+from fewshot.errors import InputError, one_of
+
+DEFAULT_RESULTS = Path("results/runs")
+
+
+@dataclass(frozen=True)
+class Command:
+    """Meta-train a few-shot learner, test it on fixed episodes, record everything, and print its table.
+
+    The same command again continues an interrupted run, or shows the finished one. `--smooth` is short for
+    `--regularizer smooth`. Defaults below are those of the preset for the given method, dataset, way and shot.
+    """
+
+    config: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
+    preset: str = "auto"
+    """Defaults of everything else: paper, authors_code, quick, or auto (quick for glyphs and omniglot, else paper)."""
+    seeds: tuple[int, ...] = (0,)
+    """One run each."""
+    results: Path = DEFAULT_RESULTS
+    """Where runs are written."""
+    data: Path = Path("data")
+    """Where prepared datasets lie ($FEWSHOT_DATA overrides the default)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: cuda where there is one."""
+    fresh: bool = False
+    """Discard what an earlier run of the same command left, and start over."""
+    quiet: bool = False
+    """No progress bars."""
+    checkpoint_seconds: float = 30.0
+    """Time between checkpoints; a killed run loses at most the work since the last one."""
+
+    def __post_init__(self) -> None:
+        if not self.seeds or min(self.seeds) < 0:
+            raise InputError(f"seeds are {self.seeds}; give one or more whole numbers of at least 0")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise InputError(f"seeds {self.seeds} repeat; a seed is one run")
+
+
+def parse(arguments: Sequence[str] | None, data: Path) -> Command:
+    """Parse a command line of `benchmarks.run`.
+
+    Args:
+        arguments: without the program's name; None reads `sys.argv`.
+        data: default of `--data`.
+
+    Raises:
+        InputError: for an unknown method, preset or regularizer, or a value out of range.
+    """
+    arguments = _expand(sys.argv[1:] if arguments is None else arguments)
+    base, name = _selection(arguments)
+    default = Command(config=preset(name, base), preset=name, data=data)
+    return tyro.cli(
+        Command,
+        prog="python -m benchmarks.run",
+        default=default,
+        args=arguments,
+        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
+    )
+
+
+def _expand(arguments: Sequence[str]) -> list[str]:
+    return [word for a in arguments for word in (("--regularizer", "smooth") if a == "--smooth" else (a,))]
+
+
+def _selection(arguments: Sequence[str]) -> tuple[RunConfig, str]:
+    """The options that decide which preset supplies the others, read ahead of the real parser."""
+    ahead = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name, kind in (("method", str), ("dataset", str), ("regularizer", str), ("way", int), ("shot", int)):
+        ahead.add_argument(f"--{name}", type=kind, default=getattr(RunConfig(), name))
+    ahead.add_argument("--preset", default="auto")
+    try:
+        found = vars(ahead.parse_known_args(list(arguments))[0])
+    except argparse.ArgumentError as error:
+        raise InputError(str(error)) from None
+    name = found.pop("preset")
+    one_of("method", found["method"], PRESETS)
+    return replace(RunConfig(), **found), name

@@ -1,0 +1,82 @@
+"""What identifies a few-shot run: one frozen dataclass that is defaults, help, command line and record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from fewshot.engine.train import TrainingOptions
+from fewshot.errors import InputError, one_of
+from fewshot.learners import METHODS
+from fewshot.learners.meta_lstm import MetaLSTMOptions
+from fewshot.regularizers import REGULARIZERS, PenaltyOptions
+
+
+@dataclass(frozen=True)
+class TestOptions:
+    """Options of the final evaluation; everything compared in one table shares them."""
+
+    __test__ = False  # not for pytest
+
+    episodes: int = 600
+    """Test episodes."""
+    seed: int = 0
+    """Decides the test episodes, and the validation episodes too; independent of the run's seed."""
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1:
+            raise InputError(f"test.episodes is {self.episodes}; it must be at least 1")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A few-shot experiment, up to its seed."""
+
+    method: str = "meta_lstm"
+    """Learner: meta_lstm."""
+    dataset: str = "glyphs"
+    """glyphs is embedded; prepare others with `python -m data_prep.NAME`."""
+    way: int = 5
+    """Classes per episode (N)."""
+    shot: int = 1
+    """Support images per class (K)."""
+    query: int = 15
+    """Query images per class."""
+    regularizer: str = "none"
+    """Regularizer of the neural optimizer: none, smooth; `--smooth` is short for `--regularizer smooth`."""
+    normalize: bool = False
+    """Normalize images with the dataset's published mean and deviation, instead of leaving them in [0, 1]."""
+    penalty: PenaltyOptions = field(default_factory=PenaltyOptions)
+    learner: MetaLSTMOptions = field(default_factory=MetaLSTMOptions)
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    test: TestOptions = field(default_factory=TestOptions)
+
+    def __post_init__(self) -> None:
+        one_of("method", self.method, METHODS)
+        one_of("regularizer", self.regularizer, REGULARIZERS)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All options as JSON values. A run without a regularizer has no penalty options."""
+        # Through JSON, so that a config compares equal to itself read back from a record.
+        options = json.loads(json.dumps(asdict(self)))
+        return options if self.regularizer != "none" else {**options, "penalty": None}
+
+    def sha256(self) -> str:
+        """Identity of the configuration: hash of `to_dict` as canonical JSON."""
+        return config_sha256(self.to_dict())
+
+    def run_name(self) -> str:
+        """Folder of the run's seeds under the results folder, unique to the configuration."""
+        words = (self.method, self.regularizer, self.dataset, f"{self.way}way", f"{self.shot}shot", self.sha256()[:10])
+        return "-".join(words)
+
+    def plain(self) -> RunConfig:
+        """The same experiment without a regularizer: the partner of a paired comparison."""
+        return replace(self, regularizer="none")
+
+
+def config_sha256(options: dict[str, Any]) -> str:
+    """SHA-256 of options as canonical JSON."""
+    return hashlib.sha256(json.dumps(options, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,79 @@
+"""Named settings: what was published, and what finishes on a laptop. A preset is a small difference to another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from benchmarks.config import RunConfig
+from fewshot.engine.train import TrainingOptions
+from fewshot.errors import one_of
+from fewshot.learners.meta_lstm import MetaLSTMOptions
+from fewshot.regularizers import PenaltyOptions
+
+
+def meta_lstm_paper(base: RunConfig) -> RunConfig:
+    """Ravi & Larochelle's code, which the smoothness paper says it keeps; λ and ε of Xiong & Hsieh's code.
+
+    1 shot: 12 passes over batches of 5, 75 000 episodes. More shots: 8 full-batch passes, 50 000 episodes.
+    """
+    one_shot = base.shot == 1
+    return replace(
+        base,
+        learner=MetaLSTMOptions(
+            inner_epochs=12 if one_shot else 8,
+            batch_size=base.way * base.shot,
+            norm_momentum=0.9 if one_shot else 0.95,
+        ),
+        training=TrainingOptions(episodes=75_000 if one_shot else 50_000),
+    )
+
+
+def meta_lstm_authors_code(base: RunConfig) -> RunConfig:
+    """Xiong & Hsieh's published code (SmoothedOptimizer), without its leak between episodes (docs/deviations.md)."""
+    one_shot = base.shot == 1
+    return replace(
+        base,
+        normalize=True,
+        learner=MetaLSTMOptions(
+            inner_epochs=10 if one_shot else 8,
+            batch_size=base.way * base.shot,
+            gradient="mean",
+            norm_momentum=0.95,
+            init_scale=20**-0.5,
+            forget_bias=(4.0, 6.0),
+        ),
+        penalty=PenaltyOptions(pgd_start=0.01),
+        training=TrainingOptions(
+            episodes=50_000, meta_rate=1e-4 if one_shot else 1e-3, clip="value", clip_at=1.0, augment=True
+        ),
+    )
+
+
+def meta_lstm_quick(base: RunConfig) -> RunConfig:
+    """For 28-pixel characters (glyphs, Omniglot) on two CPU cores: minutes, not days."""
+    return replace(
+        base,
+        learner=MetaLSTMOptions(inner_epochs=5, batch_size=base.way * base.shot, gradient="mean", norm_momentum=0.95),
+        penalty=PenaltyOptions(weight=0.1),
+        training=TrainingOptions(episodes=600, meta_rate=1e-3, validate_every=100, validation_episodes=100),
+    )
+
+
+PRESETS: dict[str, dict[str, Callable[[RunConfig], RunConfig]]] = {
+    "meta_lstm": {"paper": meta_lstm_paper, "authors_code": meta_lstm_authors_code, "quick": meta_lstm_quick},
+}
+QUICK_DATASETS = ("glyphs", "omniglot")
+
+
+def preset(name: str, base: RunConfig) -> RunConfig:
+    """`base` with the settings of preset `name`; "auto" is quick for the small datasets, else paper.
+
+    Raises:
+        InputError: for an unknown name, listing the method's.
+    """
+    known = PRESETS[base.method]
+    one_of(f"preset of {base.method}", name, ["auto", *known])
+    if name == "auto":
+        name = "quick" if base.dataset in QUICK_DATASETS else "paper"
+    return known[name](base)

@@ -1,0 +1,107 @@
+"""The record of one run: a JSON file that holds everything a table needs, and nothing that must be parsed from a log."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from fewshot.errors import InputError
+from fewshot.files import write_text
+
+RECORD_VERSION = 1
+RECORD_NAME = "record.json"
+_PACKAGES = ("fewshot-smooth-bench", "torch", "torchvision", "numpy", "scipy", "h5py", "learn2learn")
+
+
+def write_record(path: Path, record: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
+    """Complete a record and write it.
+
+    Args:
+        path: where; replaced only once the new file is complete.
+        record: what the same command always yields: configuration, provenance, results.
+        measured: what it does not: times, memory, dates. Kept apart under "measured" and outside the digest.
+
+    Returns:
+        What was written.
+    """
+    complete = {"record_version": RECORD_VERSION, **record}
+    complete |= {"digest": digest(complete), "measured": measured}
+    write_text(path, json.dumps(complete, indent=1, allow_nan=False) + "\n")
+    return complete
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read one record and check its digest.
+
+    Raises:
+        InputError: where it is no record, of another version, or was changed after it was written.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        found, written = record["record_version"], record["digest"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is not a readable record ({error!r:.100}); delete it or run again with --fresh"
+        ) from error
+    if found != RECORD_VERSION:
+        raise InputError(
+            f"{path} has record version {found}, this program reads {RECORD_VERSION}; run again with --fresh"
+        )
+    if digest(record) != written:
+        raise InputError(f"{path} was changed after it was written (digest); delete it or run again with --fresh")
+    return record
+
+
+def find_records(folders: list[Path]) -> Iterator[Path]:
+    """Every record at or below `folders`, sorted."""
+    for folder in folders:
+        if not folder.exists():
+            raise InputError(f"{folder} does not exist; give a folder of runs, such as results/runs")
+        yield from sorted([folder] if folder.is_file() else folder.rglob(RECORD_NAME))
+
+
+def digest(record: dict[str, Any]) -> str:
+    """SHA-256 over everything in a record that is the same however often the command is run or interrupted."""
+    lasting = {name: value for name, value in record.items() if name not in ("digest", "measured")}
+    return hashlib.sha256(json.dumps(lasting, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """Commit of the checkout this code runs from, with "+changes" where files differ from it; None outside a checkout."""
+    root = Path(__file__).resolve().parents[1]
+
+    def git(*arguments: str) -> str:
+        run = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=20
+        )
+        return run.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

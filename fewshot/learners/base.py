@@ -1,0 +1,32 @@
+"""What a learner is: episode in, query logits and accumulated penalty out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from fewshot.data.episodes import Episode
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a learner makes of one episode."""
+
+    logits: Tensor
+    """Of the queries, [N * Q, N]."""
+    penalty: Tensor
+    """The regularizer's penalty, summed over the inner steps where it is per step (Eq. 6), without λ: a scalar."""
+    diagnostics: dict[str, Tensor] = field(default_factory=dict)
+    """Scalars over the inner steps by name, each [T]; for plots only."""
+
+
+class Learner(Protocol):
+    """Learns from an episode's support and predicts its queries. Nothing is carried from one episode to the next."""
+
+    transductive: bool
+    """Whether a query's prediction depends on the other queries in evaluation; tables mark such rows with a T."""
+
+    def __call__(self, episode: Episode) -> Prediction: ...

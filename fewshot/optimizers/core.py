@@ -1,0 +1,120 @@
+"""The contract of every neural optimizer, and the one line that all inner loops share.
+
+A neural optimizer is one small network applied independently to *rows*: `core(state, hidden) -> (update, hidden)`. A row is
+one weight of the optimizee (general training, Meta-LSTM) or one query example (SIB). The core never sees networks, losses,
+datasets or episodes; whoever calls it observes (builds the state) and applies (uses the update).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from fewshot.regularizers.base import Regularizer
+
+Hidden = tuple[Tensor, ...]
+"""The memory of a core, first axis rows; `()` for a core without memory."""
+
+
+class Step(NamedTuple):
+    """One application of a core: what went in and what came out."""
+
+    state: Tensor
+    """[rows, state_size]"""
+    hidden: Hidden
+    update: Tensor
+    """[rows, update_size]"""
+    next_hidden: Hidden
+
+
+class Response:
+    """The update as a function of some state columns, everything else held fixed.
+
+    The default differentiates by autograd. A core that knows its derivative in closed form overrides `pull`.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        self._function = function
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Values of the chosen columns [rows, c] -> updates [rows, O]."""
+        return self._function(values)
+
+    def pull(self, values: Tensor, cotangent: Tensor) -> Tensor:
+        """Vector-Jacobian product at `values` [rows, c] with `cotangent` [rows, O] -> [rows, c]; no graph is kept."""
+        with torch.enable_grad():
+            values = values.detach().requires_grad_()
+            return torch.autograd.grad(self(values), values, cotangent)[0]
+
+
+class NeuralOptimizer(nn.Module):
+    """Base class of all cores.
+
+    A subclass sets the attributes below and implements `forward`, and `init_hidden` if it has memory. `max_gap`,
+    `response` and `diagnostics` are opportunities: what a core knows about itself that makes regularizing it exact or fast.
+    """
+
+    state_size: int
+    """F, columns of a state row."""
+    columns: Mapping[str, slice]
+    """Named parts of a state row, for example {"features": slice(0, 4), "gradient": slice(4, 5)}."""
+    smooth_columns: str = "all"
+    """The part that smoothness perturbs unless told otherwise; a name in `columns`, or "all"."""
+
+    def init_hidden(self, rows: int) -> Hidden:
+        """The memory of `rows` rows before the first inner step."""
+        return ()
+
+    def forward(self, state: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        """One inner step for every row; pure: no buffer and no attribute changes.
+
+        Args:
+            state: [rows, F].
+            hidden: from `init_hidden` or the previous step.
+
+        Returns:
+            The update [rows, O], which is *added* to what is optimized, and the next hidden.
+        """
+        raise NotImplementedError
+
+    def max_gap(self, step: Step, radius: float, columns: slice) -> Tensor | None:
+        """Exact maximum of ||u(s) - u(s')||² over the l∞ ball of `radius` in `columns` (Eq. 3), or None if unknown.
+
+        Returns:
+            [rows], differentiable with respect to the core's parameters.
+        """
+        return None
+
+    def response(self, step: Step, columns: slice) -> Response:
+        """The update as a function of `columns` alone.
+
+        A core overrides this where the part of its computation that does not depend on `columns` can be done once.
+        """
+
+        def update(values: Tensor) -> Tensor:
+            state = torch.cat([step.state[:, : columns.start], values, step.state[:, columns.stop :]], dim=1)
+            return self(state, step.hidden)[0]
+
+        return Response(update)
+
+    def diagnostics(self, step: Step) -> dict[str, Tensor]:
+        """Scalars worth plotting over inner steps, by name (for example the mean learned step size); no graph."""
+        return {}
+
+    def column_slice(self, name: str) -> slice:
+        """The state columns called `name`; "all" is always known."""
+        return slice(0, self.state_size) if name == "all" else self.columns[name]
+
+
+def inner_step(core: NeuralOptimizer, regularizer: Regularizer, state: Tensor, hidden: Hidden) -> tuple[Step, Tensor]:
+    """Apply the core once and measure what the regularizer wants per step (the summand of Eq. 6).
+
+    Returns:
+        The step taken, and the penalty, a scalar without the coefficient λ.
+    """
+    step = Step(state, hidden, *core(state, hidden))
+    return step, regularizer.per_step(core, step)

@@ -1,0 +1,92 @@
+"""Smoothness of a neural optimizer: the largest change of its update within a small ball around the state.
+
+Yuanhao Xiong, Cho-Jui Hsieh, "Learning to Learn with Smooth Regularization", 2022, Eqs. 3, 6, 7 and Algorithm 1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fewshot.errors import InputError, one_of
+from fewshot.optimizers.core import NeuralOptimizer, Response, Step
+from fewshot.regularizers.base import PenaltyOptions, Regularizer
+
+
+class Smoothness(Regularizer):
+    """R = max over s' with ||s' - s||∞ ≤ ε of ||u(s) - u(s')||², the hidden state fixed (Eq. 3)."""
+
+    def __init__(self, options: PenaltyOptions | None = None) -> None:
+        super().__init__(options)
+        self._generator: torch.Generator | None = None
+        self._seed = 0
+
+    def attach(self, core: NeuralOptimizer) -> NeuralOptimizer:
+        if self.options.columns != "default":
+            one_of("penalty.columns", self.options.columns, ["default", "all", *core.columns])
+        columns = self._columns(core)
+        if self.options.maximum == "exact" and not self._knows_maximum(core, columns):
+            raise InputError(
+                f"penalty.maximum is exact, but {type(core).__name__} knows no exact maximum over the columns "
+                f"{self.options.columns!r}; use auto, pgd, or other penalty.columns"
+            )
+        if self.options.maximum == "endpoints" and columns.stop - columns.start != 1:
+            raise InputError(
+                f"penalty.maximum is endpoints, which needs one perturbed column; {self.options.columns!r} has "
+                f"{columns.stop - columns.start}; use pgd, or one of penalty.columns {', '.join(core.columns)} with one column"
+            )
+        return core
+
+    def reseed(self, seed: int) -> None:
+        self._seed, self._generator = seed, None
+
+    def per_step(self, core: NeuralOptimizer, step: Step) -> Tensor:
+        if not torch.is_grad_enabled():
+            return step.update.new_zeros(())
+        gap = self.gap(core, step)
+        return gap.mean() if self.options.reduction == "mean" else gap.sum()
+
+    def gap(self, core: NeuralOptimizer, step: Step) -> Tensor:
+        """The (approximate) maximum of ||u(s) - u(s')||² for every row: [rows], differentiable in the core's parameters."""
+        columns = self._columns(core)
+        if self.options.maximum in ("auto", "exact"):
+            exact = core.max_gap(step, self.options.radius, columns)
+            if exact is not None:
+                return exact
+        response = core.response(step, columns)
+        center = step.state[:, columns].detach()
+        if self.options.maximum == "endpoints":
+            ends = [self._distance(response, center + end, step) for end in (-self.options.radius, self.options.radius)]
+            return torch.maximum(*ends)
+        with torch.no_grad():
+            perturbed = self._ascend(response, center, step.update.detach())
+        return self._distance(response, perturbed, step)
+
+    def _ascend(self, response: Response, center: Tensor, update: Tensor) -> Tensor:
+        """Eq. 7: K sign steps up ||u(s) - u(s')||² from a noisy start, projected onto the ball after each."""
+        options = self.options
+        low, high = center - options.radius, center + options.radius
+        noise = torch.randn(center.shape, generator=self._own_generator(center.device), device=center.device)
+        values = torch.clamp(center + options.pgd_start * noise.to(center), low, high)
+        for _ in range(options.pgd_steps):
+            ascent = response.pull(values, response(values) - update)
+            values = torch.clamp(values + options.pgd_step_size * options.radius * ascent.sign(), low, high)
+        return values
+
+    @staticmethod
+    def _distance(response: Response, values: Tensor, step: Step) -> Tensor:
+        return (response(values) - step.update).square().sum(dim=1)
+
+    def _columns(self, core: NeuralOptimizer) -> slice:
+        return core.column_slice(core.smooth_columns if self.options.columns == "default" else self.options.columns)
+
+    def _knows_maximum(self, core: NeuralOptimizer, columns: slice) -> bool:
+        with torch.no_grad():
+            state = next(core.parameters()).new_zeros(2, core.state_size)
+            hidden = core.init_hidden(2)
+            return core.max_gap(Step(state, hidden, *core(state, hidden)), self.options.radius, columns) is not None
+
+    def _own_generator(self, device: torch.device) -> torch.Generator:
+        if self._generator is None or self._generator.device != device:
+            self._generator = torch.Generator(device).manual_seed(self._seed)
+        return self._generator
