@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fewshot.errors import InputError
 
-_OUT_OF_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+_OUT_OF_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @contextlib.contextmanager
@@ -21,34 +21,23 @@ def replacing(path: Path) -> Iterator[Path]:
 
     On any exception the temporary file is removed and an existing `path` is left as it was. A process killed in
     between leaves only a `.NAME.*.partial` file, which the next call for the same `path` removes; one that a living
-    process still writes is left alone.
+    process still writes is left alone. Of two writers at once, the one that ends last wins.
 
     Raises:
         InputError: where the folder cannot be written, or the disk is full.
     """
     path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_orphans(path)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    except OSError as error:
-        raise unwritable(path.parent, error) from error
-    temporary = Path(name)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        try:
-            yield temporary
-        except OSError as error:
-            if error.errno in _OUT_OF_ROOM:
-                raise unwritable(path, error) from error
-            raise
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
-        _flush_folder(path.parent)
+        handle, temporary = _temporary_beside(path)
     except OSError as error:
         raise unwritable(path, error) from error
+    try:
+        yield temporary
+        _move(temporary, path)
+    except OSError as error:
+        if _out_of_room(error):
+            raise unwritable(path, error) from error
+        raise
     finally:
         os.close(handle)
         temporary.unlink(missing_ok=True)
@@ -76,7 +65,9 @@ def only_one(folder: Path, activity: str) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise InputError(f"another process is {activity} in {folder}; wait for it or choose another folder") from None
+            raise InputError(
+                f"another process is {activity} in {folder}; wait for it or choose another folder"
+            ) from None
         yield
     finally:
         os.close(handle)
@@ -85,6 +76,36 @@ def only_one(folder: Path, activity: str) -> Iterator[None]:
 def unwritable(path: Path, error: OSError) -> InputError:
     """The error to raise where `path` cannot be written."""
     return InputError(f"cannot write {path}: {error.strerror or error}; free space there or choose another folder")
+
+
+def _temporary_beside(path: Path) -> tuple[int, Path]:
+    """A new file in the folder of `path`, locked as long as the returned handle stays open."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_orphans(path)
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle, Path(name)
+        os.close(handle)  # another writer took it for an orphan before it was locked
+
+
+def _move(temporary: Path, path: Path) -> None:
+    with open(temporary, "rb") as written:
+        os.fsync(written.fileno())
+    temporary.chmod(0o666 & ~_umask())
+    try:
+        os.replace(temporary, path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    _flush_folder(path.parent)
+
+
+def _out_of_room(error: OSError) -> bool:
+    # HDF5 reports the number in its message only.
+    return error.errno in _OUT_OF_ROOM or any(f"errno = {number}," in str(error) for number in _OUT_OF_ROOM)
 
 
 def _remove_orphans(path: Path) -> None:

@@ -15,10 +15,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import mmap
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -28,10 +30,11 @@ from fewshot.files import replacing
 
 SCHEMA_VERSION = 1
 SPLITS = ("train", "val", "test")
-_HASH_CHUNK = 1 << 26
+_HASH_CHUNK = 1 << 24
+_READ_BETWEEN_UNMAPPINGS = 1 << 25
 
 
-@dataclass
+@dataclass(eq=False)
 class Split:
     """The images of one split, mapped from the file on first use.
 
@@ -44,14 +47,21 @@ class Split:
     byte_offset: int
     class_offsets: np.ndarray
     class_names: list[str]
-    _mapped: np.memmap | None = field(default=None, repr=False, compare=False)
+    stamp: tuple[int, int]
+    _mapped: _Mapped | None = field(default=None, repr=False)
 
     @property
     def images(self) -> np.ndarray:
-        """All images, uint8 [n, H, W, C], read-only."""
-        if self._mapped is None:
-            self._mapped = np.memmap(self.path, np.uint8, mode="r", offset=self.byte_offset, shape=self.shape)
-        return self._mapped
+        """All images, uint8 [n, H, W, C], read-only: a view of the file. Use `read` where memory matters.
+
+        Raises:
+            InputError: where the file was replaced or changed since the dataset was opened.
+        """
+        return self._map().images
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        """Copy some images: uint8 [len(rows), H, W, C]. Resident memory stays bounded however many are read."""
+        return self._map().read(rows)
 
     @property
     def class_sizes(self) -> np.ndarray:
@@ -61,10 +71,36 @@ class Split:
     def file_names(self) -> list[str]:
         """The origin of every image, in row order (read from the file at each call)."""
         with _opened(self.path) as file:
-            return [str(name) for name in file[self.name]["file_names"].asstr()[:]]
+            return _strings(file, f"{self.name}/file_names")
+
+    def _map(self) -> _Mapped:
+        if self._mapped is None:
+            self._mapped = _Mapped(self)
+        return self._mapped
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_mapped": None}
+
+
+class _Mapped:
+    """A split's pages in this process. The kernel keeps them cached; they are unmapped now and then to bound RSS."""
+
+    def __init__(self, split: Split) -> None:
+        with _reading(split.path) as file:
+            if _stamp(file.fileno()) != split.stamp:
+                raise InputError(f"{split.path} changed since it was opened; start again to use the new file")
+            self._pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        size = int(np.prod(split.shape))
+        self.images = np.frombuffer(self._pages, np.uint8, size, split.byte_offset).reshape(split.shape)
+        self._bytes_read = 0
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        images = self.images[rows]
+        self._bytes_read += images.nbytes
+        if self._bytes_read > _READ_BETWEEN_UNMAPPINGS:
+            self._pages.madvise(mmap.MADV_DONTNEED)
+            self._bytes_read = 0
+        return images
 
 
 @dataclass(frozen=True)
@@ -95,7 +131,7 @@ class Dataset:
             version = file.attrs.get("schema_version")
             if version != SCHEMA_VERSION:
                 raise InputError(
-                    f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}; prepare the dataset again"
+                    f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}; prepare it again"
                 )
             try:
                 return cls(
@@ -104,10 +140,12 @@ class Dataset:
                     fingerprint=str(file.attrs["fingerprint"]),
                     sources=json.loads(str(file.attrs["sources"])),
                     resize=str(file.attrs["resize"]),
-                    splits={name: _index(path, name, file[name]) for name in SPLITS if name in file},
+                    splits=_splits(path, file),
                 )
-            except (KeyError, ValueError) as error:
-                raise InputError(f"{path} is not a complete dataset file ({error}); prepare the dataset again") from error
+            except (KeyError, ValueError, TypeError, IndexError, OSError, RuntimeError) as error:
+                raise InputError(
+                    f"{path} is not a complete dataset file ({error}); prepare the dataset again"
+                ) from error
 
     def verify(self) -> None:
         """Hash every image again.
@@ -117,7 +155,9 @@ class Dataset:
         """
         found = fingerprint(self.splits)
         if found != self.fingerprint:
-            raise InputError(f"{self.path} is damaged: fingerprint {found}, written as {self.fingerprint}; prepare it again")
+            raise InputError(
+                f"{self.path} is damaged: fingerprint {found}, written as {self.fingerprint}; prepare it again"
+            )
 
 
 class DatasetWriter:
@@ -157,15 +197,15 @@ class DatasetWriter:
             file_names: the origin of each, m strings.
         """
         rows = slice(start, start + len(images))
-        group = self._file[split]
-        if images.dtype != np.uint8 or images.shape[1:] != group["images"].shape[1:]:
-            raise ValueError(f"rows are {images.dtype} {images.shape[1:]}, the split holds uint8 {group['images'].shape[1:]}")
-        if rows.stop > len(self._written[split]) or self._written[split][rows].any():
+        stored, names = _array(self._file, f"{split}/images"), _array(self._file, f"{split}/file_names")
+        if images.dtype != np.uint8 or images.shape[1:] != stored.shape[1:]:
+            raise ValueError(f"rows are {images.dtype} {images.shape[1:]}, not uint8 {stored.shape[1:]}")
+        if start < 0 or rows.stop > len(stored) or self._written[split][rows].any():
             raise ValueError(f"rows {rows.start} to {rows.stop} of {split!r} are outside the split or already written")
         if len(file_names) != len(images):
             raise ValueError(f"{len(file_names)} file names for {len(images)} images")
-        group["images"][rows] = images
-        group["file_names"][rows] = list(file_names)
+        stored[rows] = images
+        names[rows] = list(file_names)
         self._written[split][rows] = True
 
     def check_complete(self) -> None:
@@ -197,8 +237,7 @@ def writing(path: Path | str, name: str, sources: Any, resize: str) -> Iterator[
             file.attrs.update(schema_version=SCHEMA_VERSION, name=name, sources=json.dumps(sources), resize=resize)
             file.attrs["fingerprint"] = ""
         with h5py.File(temporary, "r+", locking=False) as file:
-            splits = {split: _index(temporary, split, file[split]) for split in SPLITS if split in file}
-            file.attrs["fingerprint"] = fingerprint(splits)
+            file.attrs["fingerprint"] = fingerprint(_splits(temporary, file))
 
 
 def fingerprint(splits: Mapping[str, Split]) -> str:
@@ -208,29 +247,71 @@ def fingerprint(splits: Mapping[str, Split]) -> str:
         split = splits[name]
         digest.update(f"{name} {split.shape}\n".encode())
         digest.update(split.class_offsets.astype("<i8").tobytes())
-        pixels = np.memmap(split.path, np.uint8, mode="r", offset=split.byte_offset, shape=(int(np.prod(split.shape)),))
-        for start in range(0, len(pixels), _HASH_CHUNK):
-            digest.update(pixels[start : start + _HASH_CHUNK])
+        for chunk in _chunks(split):
+            digest.update(chunk)
     return digest.hexdigest()
 
 
-def _index(path: Path, name: str, group: h5py.Group) -> Split:
-    images = group["images"]
+def _chunks(split: Split) -> Iterator[bytes]:
+    remaining = int(np.prod(split.shape))
+    with _reading(split.path) as file:
+        file.seek(split.byte_offset)
+        while remaining and (chunk := file.read(min(_HASH_CHUNK, remaining))):
+            remaining -= len(chunk)
+            yield chunk
+
+
+def _splits(path: Path, file: h5py.File) -> dict[str, Split]:
+    return {name: _index(path, name, file) for name in SPLITS if name in file}
+
+
+def _index(path: Path, split: str, file: h5py.File) -> Split:
+    images = _array(file, f"{split}/images")
     byte_offset = images.id.get_offset()
     if images.dtype != np.uint8 or images.ndim != 4 or byte_offset is None:
-        raise ValueError(f"images of split {name!r} are not contiguous uint8 [n, H, W, C]")
+        raise ValueError(f"images of split {split!r} are not contiguous uint8 [n, H, W, C]")
     if byte_offset + images.size > path.stat().st_size:
-        raise ValueError(f"images of split {name!r} end beyond the file")
-    offsets = group["class_offsets"][:]
+        raise ValueError(f"images of split {split!r} end beyond the file")
+    offsets = np.asarray(_array(file, f"{split}/class_offsets")[:])
     if offsets[0] != 0 or offsets[-1] != len(images) or (np.diff(offsets) < 0).any():
-        raise ValueError(f"class offsets of split {name!r} do not cover its images")
-    return Split(path, name, images.shape, byte_offset, offsets, [str(c) for c in group["class_names"].asstr()[:]])
+        raise ValueError(f"class offsets of split {split!r} do not cover its images")
+    names = _strings(file, f"{split}/class_names")
+    if len(names) != len(offsets) - 1 or len(_array(file, f"{split}/file_names")) != len(images):
+        raise ValueError(f"split {split!r} does not name all of its classes and images")
+    return Split(path, split, images.shape, byte_offset, offsets, names, _stamp(path))
+
+
+def _array(file: h5py.File, name: str) -> h5py.Dataset:
+    found = file[name]
+    if not isinstance(found, h5py.Dataset):
+        raise ValueError(f"{name} is not an array")
+    return found
+
+
+def _strings(file: h5py.File, name: str) -> list[str]:
+    return [str(string) for string in _array(file, name).asstr()[:]]
+
+
+def _stamp(file: Path | int) -> tuple[int, int]:
+    """Size and time of change: enough to notice that a file is not the one that was indexed."""
+    status = os.stat(file)
+    return status.st_size, status.st_mtime_ns
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[BinaryIO]:
+    try:
+        file = open(path, "rb")  # noqa: SIM115  # closed below; only its opening may fail with a message of ours
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; prepare the dataset again") from error
+    with file:
+        yield file
 
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
     if not path.is_file():
-        raise InputError(f"{path} does not exist; prepare it with `python -m data_prep.NAME` or give another --data folder")
+        raise InputError(f"{path} does not exist; run `python -m data_prep.NAME` or give another --data folder")
     try:
         file = h5py.File(path, "r", locking=False)
     except OSError as error:

@@ -1,0 +1,155 @@
+"""Episodes: N-way K-shot classification problems drawn from a split, the same on every machine.
+
+(seed, index) decides an episode completely. Every episode has its own Philox stream (Salmon et al., "Parallel random
+numbers: as easy as 1, 2, 3", 2011) keyed by that pair, so episodes may be drawn in any order and by any process. Only
+the raw 64-bit stream is used, which numpy keeps stable between versions.
+"""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fewshot.data.store import Split
+from fewshot.errors import InputError
+
+_COLUMN = np.uint64((1 << 20) - 1)
+_LAST = (1 << 64) - 1
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One few-shot problem: learn from the support images, answer for the query images.
+
+    Images are ordered shot by shot: labels run 0..N-1 and start again, so every consecutive block of N images holds
+    each class once (methods that take mini-batches of the support rely on it).
+
+    Attributes:
+        support_x: uint8 [N*K, C, H, W] in channels-last memory order.
+        support_y: int64 [N*K], labels 0..N-1.
+        query_x: uint8 [N*Q, C, H, W] in channels-last memory order.
+        query_y: int64 [N*Q], labels 0..N-1.
+        classes: int64 [N], the class of the split behind each label.
+        support_index: int64 [N*K], rows of the split.
+        query_index: int64 [N*Q], rows of the split.
+    """
+
+    support_x: Tensor
+    support_y: Tensor
+    query_x: Tensor
+    query_y: Tensor
+    classes: np.ndarray
+    support_index: np.ndarray
+    query_index: np.ndarray
+
+    def to(self, device: torch.device | str) -> Episode:
+        """The same episode with images and labels on `device`."""
+        return replace(
+            self,
+            support_x=self.support_x.to(device),
+            support_y=self.support_y.to(device),
+            query_x=self.query_x.to(device),
+            query_y=self.query_y.to(device),
+        )
+
+
+class EpisodeSampler:
+    """An endless sequence of episodes of one split: `sampler[index]`, in any order, for 0 <= index < 2^64.
+
+    Classes, and images within a class, are drawn uniformly without repetition; support and query never share an
+    image. An episode's support and query grow by appending: with the same seed and index, fewer ways or shots are a
+    prefix of more. Cheap to pickle: worker processes map the same file.
+
+    Args:
+        split: where images come from.
+        way: classes in an episode (N), at least 2.
+        shot: support images a class (K).
+        query: query images a class (Q).
+        seed: 0 <= seed < 2^64; other seeds give independent episodes.
+
+    Raises:
+        InputError: where a size is out of range or the split is too small for it.
+    """
+
+    def __init__(self, split: Split, way: int, shot: int, query: int, seed: int = 0) -> None:
+        self.split = split
+        self.way = _whole("way", way, 2)
+        self.shot = _whole("shot", shot, 1)
+        self.query = _whole("query", query, 1)
+        self.seed = _whole("seed", seed, 0)
+        self._check_split()
+
+    def indices(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which images make up an episode, without reading them.
+
+        Returns:
+            The classes, int64 [N], and their rows of the split, int64 [N, K+Q]: the first K columns are the support.
+        """
+        key = np.array([self.seed, _whole("episode index", index, 0)], dtype=np.uint64)
+        stream = np.random.Philox(key=key)
+        sizes = self.split.class_sizes
+        classes = _draw(stream, np.array([len(sizes)]), self.way)[0]
+        members = _draw(stream, sizes[classes], self.shot + self.query)
+        return classes, self.split.class_offsets[classes, None] + members
+
+    def __getitem__(self, index: int) -> Episode:
+        classes, rows = self.indices(index)
+        support, query = rows[:, : self.shot].T.ravel(), rows[:, self.shot :].T.ravel()
+        labels = torch.arange(self.way)
+        return Episode(
+            support_x=self._images(support),
+            support_y=labels.repeat(self.shot),
+            query_x=self._images(query),
+            query_y=labels.repeat(self.query),
+            classes=classes,
+            support_index=support,
+            query_index=query,
+        )
+
+    def _images(self, rows: np.ndarray) -> Tensor:
+        return torch.from_numpy(self.split.read(rows)).permute(0, 3, 1, 2)
+
+    def _check_split(self) -> None:
+        split, sizes = self.split, self.split.class_sizes
+        if self.way > len(sizes):
+            raise InputError(
+                f"way {self.way}: split {split.name!r} has only {len(sizes)} classes; choose at most that many"
+            )
+        needed, smallest = self.shot + self.query, int(sizes.argmin())
+        if needed > sizes[smallest]:
+            raise InputError(
+                f"shot {self.shot} + query {self.query} need {needed} images a class, but class "
+                f"{split.class_names[smallest]!r} of split {split.name!r} has {sizes[smallest]}; lower shot or query"
+            )
+        if sizes.max() > _COLUMN:
+            raise InputError(
+                f"split {split.name!r} has a class of {sizes.max()} images; at most {_COLUMN} can be sampled"
+            )
+
+
+def _draw(stream: np.random.Philox, sizes: np.ndarray, count: int) -> np.ndarray:
+    """Draw `count` of range(size) without repetition, in random order, for each size: int64 [len(sizes), count].
+
+    Each candidate gets a random key whose low bits are its own number: the smallest keys are the draw, and there are
+    no ties that a sorting algorithm could break in its own way.
+    """
+    columns = np.arange(sizes.max(), dtype=np.uint64)
+    keys = stream.random_raw(len(sizes) * len(columns)).reshape(len(sizes), len(columns))
+    keys = (keys & ~_COLUMN) | columns
+    keys[columns >= sizes[:, None]] = _LAST
+    keys.partition(count - 1, axis=1)
+    return (np.sort(keys[:, :count], axis=1) & _COLUMN).astype(np.int64)
+
+
+def _whole(what: str, value: int, smallest: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise InputError(f"{what} {value!r} is not a whole number; choose one from {smallest} up") from None
+    if not smallest <= number <= _LAST:
+        raise InputError(f"{what} {number} is out of range; choose a whole number from {smallest} to {_LAST}")
+    return number
