@@ -68,7 +68,7 @@ def _tar_members(stream: IO[bytes], kind: str, label: str) -> Iterator[Source]:
     content = stream if kind == "tar" else inflated(stream, kind, label)
     with tarfile.open(fileobj=content, mode="r|", tarinfo=_StrictHeader) as archive:
         while (entry := archive.next()) is not None:
-            archive.members.clear()  # else every header stays in memory
+            archive.members.clear()  # pyright: ignore[reportAttributeAccessIssue]  # else every header stays in memory
             if entry.isdir():
                 continue
             if not entry.isreg() or entry.issparse():
@@ -89,10 +89,10 @@ class _StrictHeader(tarfile.TarInfo):
     """Headers of an archive that must be whole: `tarfile` takes damage between two members for the end."""
 
     @classmethod
-    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
+    def fromtarfile(cls, archive: tarfile.TarFile) -> tarfile.TarInfo:  # pyright: ignore[reportIncompatibleMethodOverride]
         try:
-            return super().fromtarfile(tarfile_)
-        except tarfile.EOFHeaderError:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:  # pyright: ignore[reportAttributeAccessIssue]
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(str(error) or "no end-of-archive mark") from error

@@ -51,9 +51,9 @@ def decode(
 ) -> np.ndarray:
     """Decode an image.
 
-    Grey, palette, CMYK and 16-bit images are converted; transparency is dropped without blending and orientation tags are ignored, as
-    torchvision's loader does. The whole image is resized, whatever its aspect, with Pillow's antialiased filters
-    (`box` averages areas).
+    Grey, palette, CMYK and 16-bit images are converted. Transparency is dropped without blending and orientation tags
+    are ignored, as torchvision's loader does. The whole image is resized, whatever its aspect, with Pillow's
+    antialiased filters (`box` averages areas).
 
     Args:
         data: PNG, JPEG, BMP, GIF (first frame), WebP or PPM.

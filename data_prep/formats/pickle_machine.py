@@ -32,7 +32,7 @@ _MAX_NUMBER = 255
 _ATOMS = (str, bytes, int, float, bool, type(None), np.generic)
 
 
-class Truncated(ValueError):
+class TruncatedError(ValueError):
     """The pickle ends before it is complete."""
 
 
@@ -94,17 +94,17 @@ class Machine:
     def read(self, count: int) -> bytes:
         """Exactly `count` bytes, asked of the file only where it has them."""
         if count > self._left:
-            raise Truncated(f"{count} bytes claimed where {self._left} are left")
+            raise TruncatedError(f"{count} bytes claimed where {self._left} are left")
         data = self._stream.read(count)
         if len(data) != count:
-            raise Truncated(f"{len(data)} bytes where {count} belong")
+            raise TruncatedError(f"{len(data)} bytes where {count} belong")
         self._left -= count
         return data
 
     def line(self) -> bytes:
         data = self._stream.readline(self._left)
         if not data.endswith(b"\n"):
-            raise Truncated("an unfinished line")
+            raise TruncatedError("an unfinished line")
         self._left -= len(data)
         return data[:-1]
 
@@ -254,7 +254,7 @@ def _protocol(machine: Machine) -> None:
 
 def _frame(machine: Machine) -> None:
     if (length := machine.integer(8)) > machine._left:
-        raise Truncated(f"a frame of {length} bytes")
+        raise TruncatedError(f"a frame of {length} bytes")
 
 
 def _stack_global(machine: Machine) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.formats.pickle_machine import Machine, Truncated
+from data_prep.formats.pickle_machine import Machine, TruncatedError
 from data_prep.formats.plain_objects import NotPlainError
 from data_prep.formats.sources import Source, reading, source_of
 from fewshot.errors import InputError
@@ -22,7 +22,7 @@ def load_pickle(path: Path | Source) -> Any:
     """What a pickle of protocol 0 to 5 holds, written by Python 2 or 3 with any numpy.
 
     Dictionary keys come out as `str`, whether they were pickled as text or bytes. A Python 2 `str` comes out as `str`
-    where it is UTF-8, else as `bytes`. Arrays are read-only views of the bytes read, so memory is about the file's size.
+    where it is UTF-8, else as `bytes`. Arrays are read-only views of the bytes read: memory is about the file's size.
 
     Raises:
         InputError: where the file is truncated, damaged, no pickle, or asks for anything beyond plain data.
@@ -66,10 +66,8 @@ def _explained(name: str) -> Iterator[None]:
     except InputError:
         raise
     except NotPlainError as error:
-        raise InputError(
-            f"{name} is not a pickle of plain data and is not read: it holds {error}; get the original"
-        ) from error
-    except Truncated as error:
+        raise InputError(f"{name} is refused: a pickle of plain data never holds {error}; get the original") from error
+    except TruncatedError as error:
         raise InputError(f"{name} is truncated ({error}); delete it and fetch it again") from error
     except (ValueError, TypeError, LookupError, OverflowError, struct.error) as error:
         raise InputError(f"{name} is a damaged pickle ({str(error)[:80]}); delete it and fetch it again") from error

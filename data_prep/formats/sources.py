@@ -91,9 +91,7 @@ class Source:
             InputError: for more than `limit` bytes, or where the declared size is not what there is.
         """
         if self.size > limit:
-            raise InputError(
-                f"{self.label} claims {self.size} bytes, more than the {limit} expected of it; get it again"
-            )
+            raise InputError(f"{self.label} has {self.size} bytes, more than the {limit} expected: the wrong file")
         with self.open() as stream:
             data = stream.read(self.size)
         if len(data) != self.size:
@@ -162,7 +160,7 @@ def mistaken(name: str, found: str, wanted: tuple[str, ...]) -> InputError:
     wish = " or ".join(KINDS[kind] for kind in wanted)
     if found in DOWNLOAD_FAILURES:
         return InputError(
-            f"{name} is {KINDS[found]} instead of {wish}: its download failed; delete it and fetch it again"
+            f"{name} is {KINDS[found]} instead of {wish}: a failed download; delete it and fetch it again"
         )
     return InputError(f"{name} is {KINDS[found]} instead of {wish}; it is damaged or the wrong file")
 
