@@ -1,0 +1,134 @@
+"""What every neural optimizer promises, checked for each one in the registry."""
+
+import copy
+
+import pytest
+import torch
+
+from fewshot.optimizers import OPTIMIZERS, Step
+
+ROWS = 7
+
+
+def make(name):
+    core = OPTIMIZERS[name](torch.Generator().manual_seed(1)).double()
+    with torch.no_grad():  # away from the special initial values
+        for parameter in core.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
+    return core
+
+
+def take_steps(core, count, rows=ROWS, seed=3):
+    generator = torch.Generator().manual_seed(seed)
+    hidden = tuple(h.double() for h in core.init_hidden(rows))
+    for _ in range(count):
+        state = torch.randn(rows, core.state_size, generator=generator, dtype=torch.float64)
+        step = Step(state, hidden, *core(state, hidden))
+        hidden = step.next_hidden
+    return step
+
+
+@pytest.fixture(params=OPTIMIZERS)
+def core(request):
+    return make(request.param)
+
+
+def test_shapes_are_rows_first_and_hidden_keeps_its_shapes(core):
+    step = take_steps(core, 2)
+    assert step.update.shape[0] == ROWS
+    assert [h.shape for h in step.next_hidden] == [h.shape for h in core.init_hidden(ROWS)]
+
+
+def test_named_columns_lie_in_the_state(core):
+    for columns in core.columns.values():
+        assert 0 <= columns.start < columns.stop <= core.state_size
+    assert core.smooth_columns in {"all", *core.columns}
+
+
+def test_rows_are_independent(core):
+    together = take_steps(core, 1)
+    for row in range(ROWS):
+        alone = core(together.state[row : row + 1], tuple(h[row : row + 1] for h in together.hidden))[0]
+        torch.testing.assert_close(alone[0], together.update[row], rtol=1e-12, atol=1e-12)
+
+
+def test_forward_is_pure(core):
+    before = copy.deepcopy(core.state_dict())
+    attributes = {k: v for k, v in vars(core).items() if not k.startswith("_")}
+    global_state = torch.random.get_rng_state()
+    step = take_steps(core, 2)
+    inputs = step.state.clone(), [h.clone() for h in step.hidden]
+    again = core(step.state, step.hidden)[0]
+    assert torch.equal(again, step.update)
+    assert torch.equal(step.state, inputs[0])
+    assert all(torch.equal(h, old) for h, old in zip(step.hidden, inputs[1], strict=True))
+    assert all(torch.equal(core.state_dict()[name], value) for name, value in before.items())
+    assert attributes == {k: v for k, v in vars(core).items() if not k.startswith("_")}
+    assert all(parameter.grad is None for parameter in core.parameters())
+    assert torch.equal(torch.random.get_rng_state(), global_state)
+
+
+def test_gradients_by_gradcheck(core):
+    step = take_steps(core, 2, rows=3)
+    names = [name for name, _ in core.named_parameters()]
+
+    def two_steps(state, *parameters):
+        weights = dict(zip(names, parameters, strict=True))
+        update, hidden = torch.func.functional_call(core, weights, (state, step.hidden))
+        return torch.func.functional_call(core, weights, (state + update.mean(), hidden))[0]
+
+    leaves = [p.detach().clone().requires_grad_() for p in core.parameters()]
+    detached = tuple(h.detach() for h in step.hidden)
+    step = step._replace(hidden=detached)
+    assert torch.autograd.gradcheck(two_steps, (step.state.clone().requires_grad_(), *leaves))
+
+
+def parts(core):
+    return ["all", *core.columns]
+
+
+def test_response_is_the_update_as_a_function_of_the_columns(core):
+    step = take_steps(core, 2)
+    for name in parts(core):
+        columns = core.column_slice(name)
+        response = core.response(step, columns)
+        torch.testing.assert_close(response(step.state[:, columns]), step.update, rtol=1e-12, atol=1e-12)
+        moved = step.state.clone()
+        moved[:, columns] += 0.7
+        expected = core(moved, step.hidden)[0]
+        torch.testing.assert_close(response(moved[:, columns]), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_response_pulls_back_the_derivative_of_the_update(core):
+    step = take_steps(core, 2)
+    for name in parts(core):
+        columns = core.column_slice(name)
+        leaf = (step.state[:, columns] + 0.1).detach().requires_grad_()
+        state = torch.cat([step.state[:, : columns.start], leaf, step.state[:, columns.stop :]], dim=1)
+        update = core(state, step.hidden)[0]
+        cotangent = torch.linspace(-1, 1, update.numel(), dtype=torch.float64).view_as(update)
+        (expected,) = torch.autograd.grad(update, leaf, cotangent)
+        pulled = core.response(step, columns).pull(leaf.detach(), cotangent)
+        torch.testing.assert_close(pulled, expected, rtol=1e-10, atol=1e-12)
+        assert not pulled.requires_grad
+
+
+def test_max_gap_is_the_maximum_over_a_grid(core):
+    """Brute force: no corner or inner grid point of the ball is further away, and one is as far."""
+    step = take_steps(core, 2)
+    for name in parts(core):
+        columns = core.column_slice(name)
+        exact = core.max_gap(step, 0.5, columns)
+        if exact is None:
+            continue
+        width = columns.stop - columns.start
+        grid = torch.cartesian_prod(*[torch.linspace(-0.5, 0.5, 5, dtype=torch.float64)] * width).view(-1, width)
+        response = core.response(step, columns)
+        gaps = torch.stack([(response(step.state[:, columns] + g) - step.update).square().sum(1) for g in grid])
+        torch.testing.assert_close(gaps.max(dim=0).values, exact, rtol=1e-10, atol=1e-14)
+
+
+def test_diagnostics_are_scalars_without_a_graph(core):
+    for value in core.diagnostics(take_steps(core, 1)).values():
+        assert value.ndim == 0
+        assert not value.requires_grad
