@@ -146,7 +146,7 @@ class FewShotRun:
             "seed": self.seed,
             "transductive": self.learner.transductive,
             "dataset": {"name": self.dataset.name, "fingerprint": self.dataset.fingerprint},
-            "manifests": {m.split: {**asdict(m), "sha256": m.sha256} for m in (self.validation, self.test)},
+            "manifests": {m.split: {**asdict(m), "sha256": m.sha256(self.dataset)} for m in (self.validation, self.test)},
             "versions": versions(),
             "commit": commit(),
             "device": device_name(self.device),
@@ -221,6 +221,8 @@ def run_seed(command: Command, seed: int, dataset: Dataset, device: torch.device
     """Run one seed of a command, or return the record of a finished one."""
     folder = command.results / command.config.run_name() / f"seed{seed}"
     run = FewShotRun(command.config, seed, dataset, folder, device)
+    if command.manifest is not None:
+        run.test.export(command.manifest, dataset)
     with only_one(folder, "running the same command"):
         record = _finished(folder, dataset, command.fresh)
         if record is not None:

@@ -77,10 +77,10 @@ class EpisodeSampler:
 
     def __init__(self, split: Split, way: int, shot: int, query: int, seed: int = 0) -> None:
         self.split = split
-        self.way = _whole("way", way, 2)
-        self.shot = _whole("shot", shot, 1)
-        self.query = _whole("query", query, 1)
-        self.seed = _whole("seed", seed, 0)
+        self.way = whole_number("way", way, 2)
+        self.shot = whole_number("shot", shot, 1)
+        self.query = whole_number("query", query, 1)
+        self.seed = whole_number("seed", seed, 0)
         self._check_split()
 
     def indices(self, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -89,7 +89,7 @@ class EpisodeSampler:
         Returns:
             The classes, int64 [N], and their rows of the split, int64 [N, K+Q]: the first K columns are the support.
         """
-        key = np.array([self.seed, _whole("episode index", index, 0)], dtype=np.uint64)
+        key = np.array([self.seed, whole_number("episode index", index, 0)], dtype=np.uint64)
         stream = np.random.Philox(key=key)
         sizes = self.split.class_sizes
         classes = _draw(stream, np.array([len(sizes)]), self.way)[0]
@@ -145,7 +145,12 @@ def _draw(stream: np.random.Philox, sizes: np.ndarray, count: int) -> np.ndarray
     return (np.sort(keys[:, :count], axis=1) & _COLUMN).astype(np.int64)
 
 
-def _whole(what: str, value: int, smallest: int) -> int:
+def whole_number(what: str, value: int, smallest: int) -> int:
+    """`value` as an int.
+
+    Raises:
+        InputError: where it is not a whole number from `smallest` to 2^64 - 1.
+    """
     try:
         number = operator.index(value)
     except TypeError:
