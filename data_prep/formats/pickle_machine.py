@@ -64,19 +64,19 @@ class Machine:
         return result
 
     def elements(self) -> Iterator[Any]:
-        """The elements of a pickled list, each dropped here once it has been handed out."""
-        for _ in self._steps():
-            if len(self.stack) == 1 and not self.marks:
-                yield from self._drain()
-        if type(self.stack[0]) is not list:
-            raise NotPlainError("not a list")
+        """The elements of a pickled list, each dropped here once it has been handed out.
 
-    def _drain(self) -> Iterator[Any]:
-        root = self.stack[0]
-        if type(root) is not list or not root:
-            return
-        elements = root[::-1]
-        root.clear()
+        Raises:
+            TypeError: at the end, where the pickle is of something else than a list.
+        """
+        for _ in self._steps():
+            if len(self.stack) == 1 and not self.marks and type(self.stack[0]) is list:
+                yield from self._drain(self.stack[0])
+        if type(self.stack[0]) is not list:
+            raise TypeError(f"a {type(self.stack[0]).__name__}, not a list")
+
+    def _drain(self, elements: list[Any]) -> Iterator[Any]:
+        elements.reverse()
         while elements:
             _check_plain(elements[-1])
             yield elements.pop()
@@ -133,6 +133,7 @@ class Machine:
     def put(self, index: int) -> None:
         """Remember what may be referred to again. Lists and dictionaries may not: one inside itself has no end."""
         self.memoized += 1
+        self.memo.pop(index, None)
         if self._is_reusable(self.stack[-1]):
             self.memo[index] = self.stack[-1]
 

@@ -62,7 +62,7 @@ _SIGNATURES = (
     ("html", rb"(\xef\xbb\xbf)?\s*<(!doctype|!--|html|head|body|script|title|\w+)"),
     ("json", rb'(\xef\xbb\xbf)?\s*(\{\s*("|\}\s*$)|\[\s*["\[{\]0-9])'),
     # Protocols 0 and 1 have no signature: these begin a dictionary, a list, a tuple or an array.
-    ("pickle", rb"\([dlptI(VSU]|[\]}][q(a.]|c[\w.]+\r?\n[\w.]+\r?\n"),
+    ("pickle", rb"\([dlptc(\[}\]IJKLFGNVXSUT]|[\]}][q(a.]|c[\w.]+\r?\n[\w.]+\r?\n"),
 )
 
 
