@@ -184,13 +184,13 @@ class MetaTrainer:
 
     def _finite(self, loss: Tensor, norm: Tensor, index: int) -> bool:
         progress = self.progress
-        if math.isfinite(float(loss + norm)):
+        if math.isfinite(float(loss.detach() + norm)):
             progress.skipped_in_a_row = 0
             return True
         progress.skipped += 1
         progress.skipped_in_a_row += 1
         if progress.skipped_in_a_row >= FAILURES_IN_A_ROW:
-            what = "meta-loss" if not math.isfinite(float(loss)) else "meta-gradient"
+            what = "meta-loss" if not math.isfinite(float(loss.detach())) else "meta-gradient"
             raise MetaTrainingFailed(
                 f"the {what} was not finite in {FAILURES_IN_A_ROW} meta-training steps in a row, the last at episode {index}"
             )
