@@ -41,6 +41,8 @@ class Command:
     """Discard what an earlier run of the same command left, and start over."""
     quiet: bool = False
     """No progress bars."""
+    manifest: Path | None = None
+    """Also write the test episodes, with the file name of every image, to this JSON file."""
     checkpoint_seconds: float = 30.0
     """Time between checkpoints; a killed run loses at most the work since the last one."""
 

@@ -1,4 +1,4 @@
-"""The record of one run: a JSON file that holds everything a table needs, and nothing that must be parsed from a log."""
+"""The record of one run: a JSON file with everything a table needs, so that no log is ever parsed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def find_records(folders: list[Path]) -> Iterator[Path]:
+def find_records(folders: Sequence[Path]) -> Iterator[Path]:
     """Every record at or below `folders`, sorted."""
     for folder in folders:
         if not folder.exists():
@@ -86,7 +86,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Commit of the checkout this code runs from, with "+changes" where files differ from it; None outside a checkout."""
+    """Commit of the checkout this code runs from, "+changes" appended where files differ; None outside a checkout."""
     root = Path(__file__).resolve().parents[1]
 
     def git(*arguments: str) -> str:

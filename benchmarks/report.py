@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,10 @@ from fewshot.console import run_command
 from fewshot.files import write_text
 
 NOTES = """\
-accuracy: mean over test episodes in %, ± half-width of a 95 % t interval. Its unit (`over`) is the episode for one trained
-model, the seed for several; `episodes ±` is the half-width over all episodes of all seeds.
-difference: to the same configuration without regularizer, in percentage points, paired on the same test episodes and seeds,
-with the interval over the same unit; p: Wilcoxon's signed-rank test over episodes (differences averaged over seeds).
+accuracy: mean over test episodes in %, ± half-width of its 95 % t interval, whose unit (`over`) is the episode for one
+trained model and the seed for several; `episodes ±` is the half-width over all episodes of all seeds.
+difference: to the same configuration without regularizer, in percentage points, paired on the same test episodes and
+seeds, with an interval over the same unit; p: Wilcoxon's signed-rank test over episodes (averaged over seeds).
 T: transductive. Failed runs are counted, never averaged."""
 
 
@@ -57,12 +58,16 @@ def _cells(line: dict[str, Any]) -> dict[str, str]:
         "seeds": seeds,
         "episodes ±": f"{line['episodes_half_width']:.2f}" if line["seeds"] else "",
         "difference": _signed(line["difference"], line["difference_half_width"]),
-        "p": "" if pd.isna(line["p"]) else f"{line['p']:.2g}",
+        "p": _number(line["p"], "{:.2g}"),
     }
 
 
 def _signed(mean: float, half_width: float) -> str:
-    return "" if pd.isna(mean) else f"{mean:+.2f} ± {half_width:.2f}"
+    return _number(mean, "{:+.2f}") and f"{mean:+.2f} ± {half_width:.2f}"
+
+
+def _number(value: float, form: str) -> str:
+    return "" if math.isnan(value) else form.format(value)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

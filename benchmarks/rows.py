@@ -43,7 +43,8 @@ class Row:
     def difference(self, plain: Row) -> PairedDifference | None:
         """To another row on the same episodes, over the seeds both have (None if there are none).
 
-        The interval is over episodes for one common seed, over seeds for several; p is over episodes, averaged over seeds.
+        The interval is over episodes for one common seed, over seeds for several; p is over episodes, with differences
+        averaged over seeds.
         """
         seeds = sorted(set(self.accuracy) & set(plain.accuracy))
         if not seeds:
@@ -109,9 +110,9 @@ def _interval(by_seed: list[np.ndarray]) -> Interval:
 def to_frame(rows: Sequence[Row]) -> pd.DataFrame:
     """The numbers of a table, a line a row, in the order of `rows`; NaN where there is none.
 
-    Columns: `LABELS`, transductive; accuracy and half_width (%) over n units, unit (episodes or seeds); episodes, seeds,
-    failed; episodes_half_width (%); difference, difference_half_width (percentage points) and p, to the plain partner;
-    settings, which tells apart rows of equal labels.
+    Columns: `LABELS`, transductive; accuracy and half_width (%) over n units, unit (episodes or seeds); episodes,
+    seeds, failed; episodes_half_width (%); difference, difference_half_width (percentage points) and p, to the plain
+    partner; settings, which tells apart rows of equal labels.
     """
     plain = {row.partner: row for row in rows if row.config["regularizer"] == "none"}
     settings = _settings(rows)

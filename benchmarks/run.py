@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from fewshot.data.augment import Augment
-from fewshot.data.manifest import Manifest
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -26,8 +24,10 @@ from benchmarks.record import RECORD_NAME, commit, peak_memory, read_record, ver
 from benchmarks.report import to_text
 from benchmarks.rows import load, to_frame
 from fewshot.console import run_command
+from fewshot.data.augment import Augment
 from fewshot.data.catalog import CATALOG, open_dataset
 from fewshot.data.episodes import Episode, EpisodeSampler
+from fewshot.data.manifest import Manifest
 from fewshot.data.preprocess import Preprocess
 from fewshot.data.store import Dataset
 from fewshot.engine.checkpoint import snapshot
@@ -146,7 +146,9 @@ class FewShotRun:
             "seed": self.seed,
             "transductive": self.learner.transductive,
             "dataset": {"name": self.dataset.name, "fingerprint": self.dataset.fingerprint},
-            "manifests": {m.split: {**asdict(m), "sha256": m.sha256(self.dataset)} for m in (self.validation, self.test)},
+            "manifests": {
+                m.split: {**asdict(m), "sha256": m.sha256(self.dataset)} for m in (self.validation, self.test)
+            },
             "versions": versions(),
             "commit": commit(),
             "device": device_name(self.device),
@@ -188,7 +190,6 @@ def choose_device(name: str) -> torch.device:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
         torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # only costs time where nothing reads it
     return device
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,7 +22,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class PairedDifference(Interval):
-    """The mean of a - b over n pairs, its interval, and the p-value of Wilcoxon's signed-rank test of symmetry about 0."""
+    """The mean of a - b over n pairs, its interval, and the p-value of Wilcoxon's signed-rank test."""
 
     p: float
 
@@ -65,4 +66,5 @@ def _wilcoxon(difference: np.ndarray) -> float:
         return 1.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # few pairs, or ties: scipy says so and uses the normal approximation
-        return float(stats.wilcoxon(difference).pvalue)
+        result: Any = stats.wilcoxon(difference)
+        return float(result.pvalue)

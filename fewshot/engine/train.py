@@ -1,7 +1,8 @@
 """Meta-training: one episode a step, Adam outside, whatever the learner does inside.
 
-Everything random in step i is a function of (seed, i): the episode, the augmentation, the regularizer's noise. A checkpoint
-therefore needs no generator, and a run that was killed and continued ends with the same bits as one that was not.
+Everything random in step i is a function of (seed, i): the episode, the augmentation, the regularizer's noise. A
+checkpoint therefore needs no generator, and a run that was killed and continued ends with the same bits as one that
+was not.
 """
 
 from __future__ import annotations
@@ -175,7 +176,7 @@ class MetaTrainer:
     def _clip(self) -> Tensor:
         """Clip the meta-gradient; returns its global norm before clipping."""
         parameters = [p for p in self.learner.parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm([p.grad for p in parameters])
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if self.options.clip == "norm":
             nn.utils.clip_grads_with_norm_(parameters, self.options.clip_at, norm)
         elif self.options.clip == "value":
@@ -192,7 +193,8 @@ class MetaTrainer:
         if progress.skipped_in_a_row >= FAILURES_IN_A_ROW:
             what = "meta-loss" if not math.isfinite(float(loss.detach())) else "meta-gradient"
             raise MetaTrainingFailed(
-                f"the {what} was not finite in {FAILURES_IN_A_ROW} meta-training steps in a row, the last at episode {index}"
+                f"the {what} was not finite in {FAILURES_IN_A_ROW} meta-training steps in a row, "
+                f"the last at episode {index}"
             )
         return False
 

@@ -34,7 +34,7 @@ class MetaLSTMOptions:
     batch_size: int = 5
     """Support images of an inner step."""
     gradient: Literal["mean", "mean_over_batch"] = "mean_over_batch"
-    """What the optimizer sees: the gradient of the mean loss, or that divided by the batch size once more (Ravi's code)."""
+    """What the optimizer sees: the gradient of the mean loss, or that divided by the batch size again (Ravi's code)."""
     query_norm: Literal["auto", "running", "batch"] = "auto"
     """Batch norm of queries: running statistics of the support (inductive) or the query batch's own (transductive);
     auto: batch in meta-training, running in evaluation."""

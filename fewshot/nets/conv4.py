@@ -1,7 +1,7 @@
 """The four-block convolutional learner of the few-shot literature, as a function of flat weights.
 
-Ravi & Larochelle 2017: four times 3×3 convolution with 32 filters, batch normalization, ReLU, 2×2 max-pooling; then a linear
-layer to the classes.
+Ravi & Larochelle 2017: four times 3×3 convolution with 32 filters, batch normalization, ReLU, 2×2 max-pooling; then a
+linear layer to the classes.
 """
 
 from __future__ import annotations

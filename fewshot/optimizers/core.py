@@ -1,8 +1,8 @@
 """The contract of every neural optimizer, and the one line that all inner loops share.
 
-A neural optimizer is one small network applied independently to *rows*: `core(state, hidden) -> (update, hidden)`. A row is
-one weight of the optimizee (general training, Meta-LSTM) or one query example (SIB). The core never sees networks, losses,
-datasets or episodes; whoever calls it observes (builds the state) and applies (uses the update).
+A neural optimizer is one small network applied independently to *rows*: `core(state, hidden) -> (update, hidden)`. A
+row is one weight of the optimizee (general training, Meta-LSTM) or one query example (SIB). The core never sees
+networks, losses, datasets or episodes; whoever calls it observes (builds the state) and applies (uses the update).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class NeuralOptimizer(nn.Module):
     """Base class of all cores.
 
     A subclass sets the attributes below and implements `forward`, and `init_hidden` if it has memory. `max_gap`,
-    `response` and `diagnostics` are opportunities: what a core knows about itself that makes regularizing it exact or fast.
+    `response` and `diagnostics` are opportunities: what a core knows of itself that makes regularizing exact or fast.
     """
 
     state_size: int

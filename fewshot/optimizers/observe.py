@@ -9,8 +9,8 @@ from torch import Tensor
 def log_sign(x: Tensor, p: float = 10.0) -> Tensor:
     """Two features of moderate size for a number of any magnitude.
 
-    (log|x| / p, sign x) where |x| ≥ e^-p, else (-1, e^p x). Andrychowicz et al., "Learning to learn by gradient descent by
-    gradient descent", 2016, appendix A; Ravi & Larochelle, 2017, section 3.3.
+    (log|x| / p, sign x) where |x| ≥ e^-p, else (-1, e^p x). Andrychowicz et al., "Learning to learn by gradient descent
+    by gradient descent", 2016, appendix A; Ravi & Larochelle, 2017, section 3.3.
 
     Args:
         x: any shape.

@@ -43,8 +43,8 @@ class PenaltyOptions:
 class Regularizer:
     """No regularization, and the base class of all regularizers.
 
-    A regularizer knows the core's contract and nothing else. It is pure up to its own generator: no buffer, `.grad` field
-    or global random state moves.
+    A regularizer knows the core's contract and nothing else. It is pure up to its own generator: no buffer, `.grad`
+    field or global random state moves.
     """
 
     def __init__(self, options: PenaltyOptions | None = None) -> None:
@@ -64,7 +64,7 @@ class Regularizer:
         return core
 
     def reseed(self, seed: int) -> None:
-        """Start the regularizer's own randomness afresh; called before every meta-training step, so a step can be redone."""
+        """Start the regularizer's own randomness afresh; called before every meta-training step."""
 
     def per_unroll(self, core: NeuralOptimizer) -> Tensor:
         """Penalty on the core itself, independent of the number of inner steps: a scalar."""

@@ -32,8 +32,8 @@ class Smoothness(Regularizer):
             )
         if self.options.maximum == "endpoints" and columns.stop - columns.start != 1:
             raise InputError(
-                f"penalty.maximum is endpoints, which needs one perturbed column; {self.options.columns!r} has "
-                f"{columns.stop - columns.start}; use pgd, or one of penalty.columns {', '.join(core.columns)} with one column"
+                f"penalty.maximum is endpoints, which needs one perturbed column, but penalty.columns "
+                f"{self.options.columns!r} has {columns.stop - columns.start}; use auto or pgd, or other columns"
             )
         return core
 
@@ -47,7 +47,7 @@ class Smoothness(Regularizer):
         return gap.mean() if self.options.reduction == "mean" else gap.sum()
 
     def gap(self, core: NeuralOptimizer, step: Step) -> Tensor:
-        """The (approximate) maximum of ||u(s) - u(s')||² for every row: [rows], differentiable in the core's parameters."""
+        """The (approximate) maximum of ||u(s) - u(s')||² of every row: [rows], differentiable in the parameters."""
         columns = self._columns(core)
         if self.options.maximum in ("auto", "exact"):
             exact = core.max_gap(step, self.options.radius, columns)

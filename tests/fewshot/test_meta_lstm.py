@@ -187,8 +187,10 @@ def test_evaluation_is_inductive_and_training_transductive():
     def moved():
         return (learner(episode).logits[0] - learner(changed).logits[0]).abs().max().item()
 
-    assert learner.train() and moved() > 1e-9
-    assert learner.eval() and moved() == 0
+    learner.train()
+    assert moved() > 1e-9
+    learner.eval()
+    assert moved() == 0
     assert not learner.transductive
     learner = make_learner(query_norm="batch").eval()
     assert learner.transductive

@@ -1,4 +1,6 @@
-"""What every regularizer promises, over all pairs with the optimizers of the registries; and smoothness in particular."""
+"""What every regularizer promises, over all pairs with the optimizers of the registries; then smoothness."""
+
+from itertools import pairwise
 
 import pytest
 import torch
@@ -164,7 +166,7 @@ def test_penalty_grows_with_the_radius_and_vanishes_with_it():
     core = make_core()
     penalties = [take_step(core, smoothness(radius=radius))[1] for radius in (0.0, 0.1, 0.2, 0.4)]
     assert penalties[0] == 0
-    assert all(a < b for a, b in zip(penalties, penalties[1:], strict=False))
+    assert all(a < b for a, b in pairwise(penalties))
 
 
 def test_reductions_differ_by_the_number_of_rows():
@@ -212,7 +214,8 @@ def test_options_that_do_not_fit_the_core_are_refused(options, message):
 
 
 @pytest.mark.parametrize(
-    "options", [{"weight": -1.0}, {"radius": -0.1}, {"pgd_steps": 0}, {"weight": float("nan")}, {"radius": float("inf")}]
+    "options",
+    [{"weight": -1.0}, {"radius": -0.1}, {"pgd_steps": 0}, {"weight": float("nan")}, {"radius": float("inf")}],
 )
 def test_values_out_of_range_are_refused(options):
     with pytest.raises(InputError, match=next(iter(options))):

@@ -124,7 +124,7 @@ def test_non_finite_steps_are_skipped_and_counted():
 
 
 def test_twenty_non_finite_steps_in_a_row_end_the_run():
-    with pytest.raises(MetaTrainingFailed, match="meta-loss was not finite in 20 .* the last at episode 22"):
+    with pytest.raises(MetaTrainingFailed, match=r"meta-loss was not finite in 20 .* the last at episode 22"):
         make_trainer(spoil=range(3, 23)).run(Silent())
 
 
