@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from data_prep.formats.inflating import INFLATERS, checked, explained, inflated, refuse_bomb
-from data_prep.formats.sources import Source, peek_kind, reading, source_of
+from data_prep.formats.sources import Source, peek_kind, reading, source_of, truncated
 from fewshot.errors import InputError
 
 _DRAIN = 1 << 20
@@ -31,7 +31,7 @@ def open_archive(path: Path | Source) -> Iterator[Source]:
     with explained(source.label), reading(source, "zip", "tar", *INFLATERS) as stream:
         kind = peek_kind(stream)
         names: set[str] = set()
-        for member in _zip_members(stream, source) if kind == "zip" else _tar_members(stream, kind, source.label):
+        for member in _zip_members(stream, source) if kind == "zip" else _tar_members(stream, kind, source):
             _check_name(member)
             if member.name in names:
                 raise InputError(f"{member.label} is there twice; get the original archive")
@@ -64,7 +64,8 @@ def _zip_opener(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, label: str):
     return opened
 
 
-def _tar_members(stream: IO[bytes], kind: str, label: str) -> Iterator[Source]:
+def _tar_members(stream: IO[bytes], kind: str, source: Source) -> Iterator[Source]:
+    label = source.label
     content = stream if kind == "tar" else inflated(stream, kind, label)
     with tarfile.open(fileobj=content, mode="r|", tarinfo=_StrictHeader) as archive:
         while (entry := archive.next()) is not None:
@@ -73,6 +74,9 @@ def _tar_members(stream: IO[bytes], kind: str, label: str) -> Iterator[Source]:
                 continue
             if not entry.isreg() or entry.issparse():
                 raise _refused(entry.name, "a link, a device or sparse", label)
+            if kind == "tar" and entry.size > source.size:
+                raise truncated(label, entry.size, source.size)
+            refuse_bomb(label, entry.size, source.size)
             yield Source(entry.name, entry.size, _tar_opener(archive, entry, label), label)
     while content.read(_DRAIN):  # reaches the checksum at the end of compressed data
         pass

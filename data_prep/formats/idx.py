@@ -10,7 +10,7 @@ from typing import IO
 import numpy as np
 
 from data_prep.formats.inflating import inflated
-from data_prep.formats.sources import Source, peek_kind, reading, source_of, truncated
+from data_prep.formats.sources import Source, peek_kind, read_at_most, reading, source_of, truncated
 from fewshot.errors import InputError
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -32,7 +32,7 @@ def read_idx(path: Path | Source) -> np.ndarray:
         expected = math.prod(shape) * dtype.itemsize
         if expected > _LIMIT:
             raise InputError(f"{source.label} claims {expected} bytes, more than any IDX dataset; fetch it again")
-        data = _read_at_most(stream, expected + 1)
+        data = read_at_most(stream, expected + 1)
     if len(data) < expected:
         raise truncated(source.label, expected, len(data))
     if len(data) > expected:
@@ -46,11 +46,3 @@ def _header(stream: IO[bytes], label: str) -> tuple[np.dtype, tuple[int, ...]]:
     if len(sides) < 4 * dimensions:
         raise truncated(label, 4 + 4 * dimensions, 4 + len(sides))
     return np.dtype(_TYPES[code]), struct.unpack(f">{dimensions}I", sides)
-
-
-def _read_at_most(stream: IO[bytes], count: int) -> bytes:
-    """Up to `count` bytes, in memory that grows with what is there and not with what is claimed."""
-    pieces = bytearray()
-    while len(pieces) < count and (piece := stream.read(min(count - len(pieces), 1 << 20))):
-        pieces += piece
-    return bytes(pieces)

@@ -93,7 +93,7 @@ class Source:
         if self.size > limit:
             raise InputError(f"{self.label} has {self.size} bytes, more than the {limit} expected: the wrong file")
         with self.open() as stream:
-            data = stream.read(self.size)
+            data = read_at_most(stream, self.size)
         if len(data) != self.size:
             raise truncated(self.label, self.size, len(data))
         return data
@@ -117,6 +117,15 @@ def source_of(path: Path | Source) -> Source:
 def memory_source(name: str, data: bytes) -> Source:
     """Bytes in memory as a `Source`."""
     return Source(name, len(data), lambda: io.BufferedReader(io.BytesIO(data)))  # pyright: ignore[reportArgumentType]
+
+
+def read_at_most(stream: IO[bytes], count: int) -> bytes:
+    """Up to `count` bytes, in memory that grows with what is there and not with what is claimed."""
+    pieces = []
+    while count > 0 and (piece := stream.read(min(count, _BUFFER))):
+        pieces.append(piece)
+        count -= len(piece)
+    return b"".join(pieces)
 
 
 def identify(path: Path | Source) -> str:
