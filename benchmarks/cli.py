@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import tyro
 
@@ -19,14 +19,13 @@ DEFAULT_RESULTS = Path("results/runs")
 
 
 @dataclass(frozen=True)
-class Command:
+class Command(RunConfig):
     """Meta-train a few-shot learner, test it on fixed episodes, record everything, and print its table.
 
-    The same command again continues an interrupted run, or shows the finished one. `--smooth` is short for
-    `--regularizer smooth`. Defaults below are those of the preset for the given method, dataset, way and shot.
+    The same command again continues an interrupted run, or shows the finished one. Defaults below are those of the
+    preset for the given method, dataset, way and shot.
     """
 
-    config: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
     preset: str = "auto"
     """Defaults of everything else: paper, authors_code, quick, or auto (quick for glyphs and omniglot, else paper)."""
     seeds: tuple[int, ...] = (0,)
@@ -47,10 +46,16 @@ class Command:
     """Time between checkpoints; a killed run loses at most the work since the last one."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.seeds or min(self.seeds) < 0:
             raise InputError(f"seeds are {self.seeds}; give one or more whole numbers of at least 0")
         if len(set(self.seeds)) < len(self.seeds):
             raise InputError(f"seeds {self.seeds} repeat; a seed is one run")
+
+    @property
+    def config(self) -> RunConfig:
+        """What identifies the runs, without how they are carried out."""
+        return RunConfig(**{f.name: getattr(self, f.name) for f in fields(RunConfig)})
 
 
 def parse(arguments: Sequence[str] | None, data: Path) -> Command:
@@ -65,7 +70,10 @@ def parse(arguments: Sequence[str] | None, data: Path) -> Command:
     """
     arguments = _expand(sys.argv[1:] if arguments is None else arguments)
     base, name = _selection(arguments)
-    default = Command(config=preset(name, base), preset=name, data=data)
+    if base.regularizer == "none" and any(a.startswith("--penalty.") for a in arguments):
+        raise InputError("--penalty options have no effect without a regularizer; add --smooth or --regularizer NAME")
+    defaults = preset(name, base)
+    default = Command(**{f.name: getattr(defaults, f.name) for f in fields(defaults)}, preset=name, data=data)
     return tyro.cli(
         Command,
         prog="python -m benchmarks.run",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Annotated, Any
+
+import tyro
 
 from fewshot.engine.train import TrainingOptions
 from fewshot.errors import InputError, one_of
@@ -30,12 +32,17 @@ class TestOptions:
             raise InputError(f"test.episodes is {self.episodes}; it must be at least 1")
 
 
+_METHOD_HELP = f"Learner: {', '.join(METHODS)}."
+_REGULARIZER_HELP = (
+    f"Of the neural optimizer: {', '.join(REGULARIZERS)}. `--smooth` is short for `--regularizer smooth`."
+)
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """A few-shot experiment, up to its seed."""
 
-    method: str = "meta_lstm"
-    """Learner: meta_lstm."""
+    method: Annotated[str, tyro.conf.arg(help=_METHOD_HELP)] = "meta_lstm"
     dataset: str = "glyphs"
     """glyphs is embedded; prepare others with `python -m data_prep.NAME`."""
     way: int = 5
@@ -44,8 +51,7 @@ class RunConfig:
     """Support images per class (K)."""
     query: int = 15
     """Query images per class."""
-    regularizer: str = "none"
-    """Regularizer of the neural optimizer: none, smooth; `--smooth` is short for `--regularizer smooth`."""
+    regularizer: Annotated[str, tyro.conf.arg(help=_REGULARIZER_HELP)] = "none"
     normalize: bool = False
     """Normalize images with the dataset's published mean and deviation, instead of leaving them in [0, 1]."""
     penalty: PenaltyOptions = field(default_factory=PenaltyOptions)
@@ -60,7 +66,7 @@ class RunConfig:
     def to_dict(self) -> dict[str, Any]:
         """All options as JSON values. A run without a regularizer has no penalty options."""
         # Through JSON, so that a config compares equal to itself read back from a record.
-        options = json.loads(json.dumps(asdict(self)))
+        options = json.loads(json.dumps({f.name: _plain(getattr(self, f.name)) for f in fields(RunConfig)}))
         return options if self.regularizer != "none" else {**options, "penalty": None}
 
     def sha256(self) -> str:
@@ -75,6 +81,10 @@ class RunConfig:
     def plain(self) -> RunConfig:
         """The same experiment without a regularizer: the partner of a paired comparison."""
         return replace(self, regularizer="none")
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
 def config_sha256(options: dict[str, Any]) -> str:

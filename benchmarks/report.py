@@ -39,7 +39,7 @@ def to_text(frame: pd.DataFrame) -> str:
     if frame.empty:
         return "no records"
     table = pd.DataFrame([_cells(line) for line in frame.to_dict("records")])
-    table = table.drop(columns=[name for name in ("settings", "difference", "p") if not table[name].any()])
+    table = table.drop(columns=[name for name in ("settings", "difference", "p") if not any(table[name])])
     return table.to_markdown(index=False, disable_numparse=True)
 
 

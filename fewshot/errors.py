@@ -1,7 +1,7 @@
 """The one exception that means "your input, not our bug"."""
 
 
-class InputError(ValueError):
+class InputError(Exception):
     """Something the user gave cannot be used.
 
     The message is one line that names the offending value, what is valid, and the remedy. Commands print it without
