@@ -50,6 +50,14 @@ class Entry:
     class_table: str | None = None
     """Stem of its table in `fewshot/data/assets`."""
 
+    balanced: bool = True
+    """Whether all classes of a split are of one size."""
+
+    def label(self, name: str) -> str:
+        """A class for people: its own name, and what that means where the table knows."""
+        meaning = class_table(self.class_table).get(name, {}).get("name", "") if self.class_table else ""
+        return f"{name} {meaning}".strip()
+
     @property
     def command(self) -> str:
         """What prepares it."""
@@ -95,6 +103,7 @@ _ENTRIES = (
         std=_IMAGENET[1],
         vocabulary="ImageNet",
         class_table="tiered_imagenet",
+        balanced=False,
     ),
     Entry(
         "cifar_fs",
@@ -136,7 +145,9 @@ _ENTRIES = (
         channels=1,
         flip=False,
     ),
-    Entry("mnist", "MNIST", "general", _general(10, 60_000, 10_000), 28, 1, False, (0.1307,), (0.3081,)),
+    Entry(
+        "mnist", "MNIST", "general", _general(10, 60_000, 10_000), 28, 1, False, (0.1307,), (0.3081,), balanced=False
+    ),
     Entry("fashion_mnist", "Fashion-MNIST", "general", _general(10, 60_000, 10_000), 28, 1, True, (0.2860,), (0.3530,)),
     Entry(
         "cifar10",

@@ -1,0 +1,107 @@
+"""The images of a job into the rows of a file: decoded in parallel, written in runs, compared with each other."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from data_prep.formats.images import decode_many
+from data_prep.job import Job
+from data_prep.plan import Content, Layout
+from fewshot.console import progress
+from fewshot.data.store import DatasetWriter
+from fewshot.errors import InputError
+
+_BATCH = 256
+Batch = list[tuple[int, np.ndarray]]
+
+
+class Rows:
+    """Rows of all splits, numbered through; which image goes where."""
+
+    def __init__(self, layout: Layout) -> None:
+        per_split = {split: list(itertools.chain(*classes.values())) for split, classes in layout.items()}
+        self.names = list(itertools.chain(*per_split.values()))
+        self.number = {name: number for number, name in enumerate(self.names)}
+        self._starts = dict(zip(per_split, itertools.accumulate(map(len, per_split.values()), initial=0), strict=False))
+
+    def write(self, writer: DatasetWriter, batch: Batch) -> None:
+        """Write a batch of numbered images, consecutive rows together."""
+        batch.sort(key=lambda item: item[0])
+        for (split, _), run in itertools.groupby(enumerate(batch), key=lambda pair: self._run(*pair)):
+            numbers, images = zip(*(item for _, item in run), strict=True)
+            start = numbers[0] - self._starts[split]
+            writer.write(split, start, np.stack(images), [self.names[number] for number in numbers])
+
+    def _run(self, place: int, item: tuple[int, np.ndarray]) -> tuple[str, int]:
+        """The same for neighbours of one split."""
+        number = item[0]
+        split = max((name for name in self._starts if self._starts[name] <= number), key=self._starts.__getitem__)
+        return split, number - place
+
+
+def fill(writer: DatasetWriter, job: Job, threads: int, quiet: bool) -> list[tuple[str, str]]:
+    """Write every image of a job.
+
+    Returns:
+        Pairs of images that are identical, by name.
+
+    Raises:
+        InputError: where an image is damaged or no longer there.
+    """
+    for split, classes in job.plan.layout.items():
+        sizes = {job.class_name(name): len(images) for name, images in classes.items()}
+        writer.add_split(split, sizes, (job.size, job.size, job.plan.channels))
+    rows = Rows(job.plan.layout)
+    digests: dict[int, int] = {}
+    with progress(quiet) as bars, contextlib.closing(_images(job, threads)) as images:
+        bar = bars.add_task(f"preparing {job.recipe.name}", total=len(rows.names), note="")
+        while batch := [(rows.number[name], image) for name, image in itertools.islice(images, _BATCH)]:
+            digests.update((number, _digest(image)) for number, image in batch)
+            rows.write(writer, batch)
+            bars.advance(bar, len(batch))
+    if len(digests) != len(rows.names):
+        raise InputError(f"{job.files[0]} gave {len(digests)} of {len(rows.names)} images; it changed: try again")
+    return _twins(digests, rows)
+
+
+def _images(job: Job, threads: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Every row, decoded and of its final size, in any order."""
+    plan = job.plan
+    with contextlib.closing(plan.read()) as contents:
+        first = next(contents, ("", b""))
+        everything: Any = itertools.chain([first], contents)
+        if isinstance(first[1], bytes):
+            decoded = decode_many(everything, job.size, job.resample, threads, plan.channels)
+        else:
+            decoded = ((name, _fitted(name, image, job)) for name, image in everything)
+        for name, image in decoded:
+            yield from plan.finish(name, image)
+
+
+def _fitted(name: str, image: Content, job: Job) -> np.ndarray:
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        raise InputError(f"{name} is no uint8 image; get the original file")
+    image = np.atleast_3d(image)
+    if image.shape == (job.size, job.size, job.plan.channels):
+        return image
+    picture = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
+    picture = picture.convert("L" if job.plan.channels == 1 else "RGB")
+    resized = picture.resize((job.size, job.size), Image.Resampling[job.resample.upper()])
+    return np.atleast_3d(np.asarray(resized))
+
+
+def _digest(image: np.ndarray) -> int:
+    return int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest())
+
+
+def _twins(digests: dict[int, int], rows: Rows) -> list[tuple[str, str]]:
+    first: dict[int, int] = {}
+    pairs = ((first.setdefault(digest, number), number) for number, digest in sorted(digests.items()))
+    return [(rows.names[one], rows.names[other]) for one, other in pairs if one != other]

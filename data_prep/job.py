@@ -1,0 +1,99 @@
+"""A plan with everything decided: what `--dry-run` prints and what a preparation does."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from data_prep.download import has_hash
+from data_prep.formats.images import Resample
+from data_prep.options import Options
+from data_prep.plan import Plan, edition_of
+from data_prep.recipe import Recipe, locate
+from fewshot.errors import InputError
+
+_MIB = 1 << 20
+_BYTES_PER_NAME = 128
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is read, how it is treated, and where it goes.
+
+    Attributes:
+        files: on disk, that hold what the plan reads.
+        edition: which published edition it is; empty for somebody's own images.
+        size: side of the prepared images in pixels.
+    """
+
+    recipe: Recipe
+    plan: Plan
+    files: list[Path]
+    edition: str
+    target: Path
+    size: int
+    resample: Resample
+
+    @property
+    def bytes_needed(self) -> int:
+        """Room that the prepared file takes."""
+        return self.plan.size * (self.size**2 * self.plan.channels + _BYTES_PER_NAME) + _MIB
+
+    def class_name(self, key: str) -> str:
+        """What the prepared file calls a class of the plan."""
+        return self.recipe.entry.label(key) if self.recipe.entry else key
+
+    @cached_property
+    def is_published(self) -> bool:
+        """Whether every file has the hash that was published for it."""
+        return all((known := self.recipe.known_hash(file)) is not None and has_hash(file, known) for file in self.files)
+
+    @property
+    def treatment(self) -> str:
+        """What happens to the pixels, in words."""
+        resized = f"to {self.size}x{self.size} pixels with Pillow's {self.resample} filter where they had another size"
+        return "; ".join(filter(None, [resized, self.plan.treatment]))
+
+    def refuse_full_disk(self) -> None:
+        """Raise `InputError` where the file has no room."""
+        if (free := free_bytes(self.target)) < self.bytes_needed:
+            raise InputError(
+                f"{self.target} needs {amount(self.bytes_needed)} where {amount(free)} are free; free space there or"
+                " choose another folder with --out"
+            )
+
+
+def decide(recipe: Recipe, options: Options, fetch: bool) -> Job:
+    """Find the dataset, or fetch it where allowed, and check its numbers against the published ones.
+
+    Raises:
+        InputError: where it is not there, is incomplete or is something else.
+    """
+    found, plan = locate(recipe, options, fetch)
+    return Job(
+        recipe=recipe,
+        plan=plan,
+        files=found.files(plan.sources),
+        edition=edition_of(plan, recipe.entry, str(found.path)) if recipe.entry else "",
+        target=target_of(recipe, options),
+        size=options.image_size or recipe.image_size,
+        resample=options.resample or recipe.resample,
+    )
+
+
+def target_of(recipe: Recipe, options: Options) -> Path:
+    """The file that the command writes."""
+    return options.out / f"{recipe.name}.h5"
+
+
+def free_bytes(path: Path) -> int:
+    """Free space where `path` is, or will be."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    return shutil.disk_usage(folder).free
+
+
+def amount(count: float) -> str:
+    """Bytes for people."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

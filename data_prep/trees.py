@@ -1,0 +1,50 @@
+"""Forms that are files in named folders: one image a file, its class and split in its path."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+
+from data_prep.found import Found
+from data_prep.plan import Layout
+from fewshot.data.store import SPLITS
+
+IMAGE = r"[^/]+\.(?:png|jpe?g|bmp|gif|webp|ppm|pgm)"
+Place = tuple[str, str, str]
+"""Split, class, and what orders the images of a class."""
+
+
+def arrange(names: Iterable[str], place: Callable[[str], Place | None]) -> Layout:
+    """Put files into splits and classes by their names.
+
+    Of two files with one place (an archive beside its own content) the first counts. Classes are in alphabetical
+    order, the images of a class in that of their keys, with numbers by value.
+
+    Args:
+        names: of files.
+        place: where a name belongs; None for one that is no image of the dataset.
+    """
+    placed: dict[Place, str] = {}
+    for name in names:
+        if (where := place(name)) is not None:
+            placed.setdefault(where, name)
+    classes: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for split, label, key in sorted(placed, key=lambda where: (where[1], numeric(where[2]))):
+        classes[split][label].append(placed[split, label, key])
+    return {split: dict(classes[split]) for split in SPLITS if split in classes}
+
+
+def numeric(text: str) -> list[tuple[int, str]]:
+    """A sorting key that puts 2 before 10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+
+
+def all_names(layout: Layout) -> frozenset[str]:
+    """Every name in a layout."""
+    return frozenset(name for classes in layout.values() for images in classes.values() for name in images)
+
+
+def contents(found: Found, names: frozenset[str]) -> Callable[[], Iterator[tuple[str, bytes]]]:
+    """A reader of whole files, for `Plan.read`."""
+    return lambda: ((name, source.read()) for name, source in found.sources(names))
