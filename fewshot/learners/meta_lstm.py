@@ -54,9 +54,9 @@ class MetaLSTMOptions:
     def __post_init__(self) -> None:
         for name in ("inner_epochs", "batch_size", "filters", "hidden_size"):
             if getattr(self, name) < 1:
-                raise InputError(f"meta-lstm.{name} is {getattr(self, name)}; it must be at least 1")
+                raise InputError(f"learner.{name} is {getattr(self, name)}; it must be at least 1")
         if not 0 < self.norm_momentum <= 1:
-            raise InputError(f"meta-lstm.norm_momentum is {self.norm_momentum}; it must lie in (0, 1]")
+            raise InputError(f"learner.norm_momentum is {self.norm_momentum}; it must lie in (0, 1]")
 
 
 class MetaLSTMLearner(nn.Module):

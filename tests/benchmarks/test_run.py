@@ -1,0 +1,281 @@
+"""`python -m benchmarks.run` as users meet it: results, interruptions, refusals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from benchmarks.run import main
+from fewshot.data.store import writing
+from fewshot.errors import InputError
+
+TINY = [
+    *("--dataset", "tiny", "--preset", "quick", "--way", "3", "--query", "4", "--quiet", "--device", "cpu"),
+    *("--learner.filters", "4", "--learner.hidden-size", "4", "--learner.inner-epochs", "2"),
+    *("--training.episodes", "30", "--training.validate-every", "10", "--training.validation-episodes", "5"),
+    *("--test.episodes", "12"),
+]
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """--data and --results; the dataset has 5 classes of 12 images a split, each a fixed pattern with noise."""
+    generator = np.random.Generator(np.random.Philox(0))
+    with writing(tmp_path / "data" / "tiny.h5", "tiny", [], "none") as writer:
+        for split in ("train", "val", "test"):
+            writer.add_split(split, {f"{split}{c}": 12 for c in range(5)}, (16, 16, 1))
+            patterns = np.repeat(generator.integers(0, 200, (5, 16, 16, 1)), 12, axis=0)
+            images = (patterns + generator.integers(0, 56, (60, 16, 16, 1))).astype(np.uint8)
+            writer.write(split, 0, images, [f"{split}/{i}" for i in range(60)])
+    return ["--data", str(tmp_path / "data"), "--results", str(tmp_path / "results")]
+
+
+def records(folders):
+    return {path: json.loads(path.read_text()) for path in sorted(Path(folders[3]).rglob("record.json"))}
+
+
+def only_record(folders):
+    (record,) = records(folders).values()
+    return record
+
+
+def lasting(record):
+    return {name: value for name, value in record.items() if name != "measured"}
+
+
+def weights(folders):
+    return [path.read_bytes() for path in sorted(Path(folders[3]).rglob("*.safetensors"))]
+
+
+def test_a_run_leaves_a_complete_record_and_a_table(folders, capsys):
+    main([*TINY, *folders, "--smooth"])
+    record = only_record(folders)
+    assert record["status"] == "finished"
+    assert record["config"]["regularizer"] == "smooth"
+    assert record["config"]["penalty"]["radius"] == 1.0
+    assert record["config"]["learner"]["inner_epochs"] == 2
+    for model in ("best", "last"):
+        correct = record["test"][model]["correct"]
+        assert len(correct) == 12
+        assert all(isinstance(c, int) and 0 <= c <= 12 for c in correct)
+    assert record["queries_per_episode"] == 12
+    assert record["manifests"]["test"]["count"] == 12
+    assert len(record["manifests"]["test"]["sha256"]) == 64
+    assert [point["episode"] for point in record["training"]["curve"]] == [10, 20, 30]
+    assert {"loss", "accuracy", "penalty", "step_size"} <= set(record["training"]["curve"][0])
+    assert {"torch", "numpy", "python"} <= set(record["versions"])
+    assert record["measured"]["peak_memory_bytes"] > 1e8
+    mean = 100 * np.mean(record["test"]["best"]["correct"]) / 12
+    assert f"{mean:.2f} ±" in capsys.readouterr().out
+
+
+def test_smoothing_changes_training_and_nothing_else(folders):
+    for extra in ([], ["--smooth"], ["--smooth", "--penalty.weight", "0"]):
+        main([*TINY, *folders, *extra])
+    plain, smooth, weightless = sorted(
+        records(folders).values(),
+        key=lambda r: -1 if r["config"]["penalty"] is None else -r["config"]["penalty"]["weight"],
+    )
+    if plain["config"]["regularizer"] != "none":
+        plain, smooth = smooth, plain
+    assert plain["test"] == weightless["test"]
+    assert plain["training"]["curve"][-1]["loss"] != smooth["training"]["curve"][-1]["loss"]
+    assert plain["manifests"] == smooth["manifests"]
+
+
+def test_the_same_command_shows_the_finished_run(folders, capsys):
+    main([*TINY, *folders])
+    (path,) = records(folders)
+    before = path.read_bytes()
+    main([*TINY, *folders])
+    assert path.read_bytes() == before
+    assert "was finished before" in capsys.readouterr().out
+    main([*TINY, *folders, "--fresh"])
+    assert path.read_bytes() != before  # measured anew
+    assert lasting(only_record(folders)) == lasting(json.loads(before))
+
+
+def test_several_seeds_are_several_runs_of_one_row(folders, capsys):
+    main([*TINY, *folders, "--seeds", "0", "1"])
+    first, second = records(folders).values()
+    assert (first["seed"], second["seed"]) == (0, 1)
+    assert first["config_sha256"] == second["config_sha256"]
+    assert first["manifests"] == second["manifests"]
+    assert first["test"] != second["test"]
+    table = capsys.readouterr().out
+    assert "2 seeds" in table
+
+
+def command(folders, *extra):
+    return [sys.executable, "-m", "benchmarks.run", *TINY, *folders, *extra]
+
+
+def environment():
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.slow
+def test_kill_9_at_random_moments_changes_nothing(folders, tmp_path):
+    """Killed again and again, the run still ends with the bits of one that was left alone."""
+    long = ["--training.episodes", "400", "--smooth", "--penalty.maximum", "pgd", "--checkpoint-seconds", "0.2"]
+    undisturbed = [*folders[:3], str(tmp_path / "undisturbed")]
+    subprocess.run(command(undisturbed, *long), check=True, env=environment(), capture_output=True)
+    generator = np.random.Generator(np.random.Philox(os.getpid()))
+    kills = 0
+    while not records(folders):
+        process = subprocess.Popen(command(folders, *long), env=environment(), stdout=subprocess.PIPE)
+        if kills < 5:
+            checkpoint = next(Path(folders[3]).rglob("checkpoint.pt"), None)
+            written = checkpoint and checkpoint.stat().st_mtime_ns
+            while (
+                process.poll() is None
+                and checkpoint == next(Path(folders[3]).rglob("checkpoint.pt"), None)
+                and (checkpoint is None or checkpoint.stat().st_mtime_ns == written)
+            ):
+                time.sleep(0.02)
+            time.sleep(generator.uniform(0, 0.6))
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += 1
+        assert kills < 20
+    assert only_record(folders)["measured"]["interruptions"] >= 3
+    assert lasting(only_record(folders)) == lasting(only_record(undisturbed))
+    assert weights(folders) == weights(undisturbed)
+
+
+def refused(arguments):
+    process = subprocess.run(arguments, env=environment(), capture_output=True, text=True)
+    assert process.returncode == 2, process.stderr
+    assert process.stderr.startswith("error: ")
+    assert process.stderr.count("\n") == 1
+    return process.stderr
+
+
+def test_refusals_are_one_line_and_exit_with_2(folders):
+    assert "unknown method 'foo'; choose one of: meta_lstm" in refused(command(folders, "--method", "foo"))
+
+
+def damage_truncate(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def damage_garbage(path):
+    path.write_bytes(b"no dataset")
+
+
+def damage_version(path):
+    with h5py.File(path, "r+") as file:
+        file.attrs["schema_version"] = 99
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--method", "foo"], "unknown method 'foo'; choose one of: meta_lstm"),
+        (["--preset", "foo"], "unknown preset of meta_lstm 'foo'; choose one of: auto, paper"),
+        (["--regularizer", "foo"], "unknown regularizer 'foo'; choose one of: none, smooth"),
+        (["--dataset", "foo"], "unknown dataset 'foo'; known: glyphs"),
+        (["--way", "6"], r"way 6: split 'train' has only 5 classes; choose at most"),
+        (
+            ["--shot", "9"],
+            r"shot 9 \+ query 4 need 13 images a class, but class 'train0' .* has 12; lower shot or query",
+        ),
+        (["--smooth", "--penalty.weight", "-1"], "penalty.weight is -1.0; it must be a finite number of at least 0"),
+        (
+            ["--smooth", "--penalty.columns", "foo"],
+            "unknown penalty.columns 'foo'; choose one of: default, all, features",
+        ),
+        (["--penalty.weight", "1"], "no effect without a regularizer; add --smooth"),
+        (["--seeds", "0", "0"], r"seeds \(0, 0\) repeat"),
+        (["--normalize"], "no published mean and deviation for 'tiny'; leave --normalize out"),
+        (["--results", "/dev/null/runs"], "cannot write /dev/null/runs.*choose another folder"),
+        (["--learner.filters", "0"], "learner.filters is 0; it must be at least 1"),
+    ],
+)
+def test_bad_options_are_refused_before_any_work(folders, extra, message):
+    with pytest.raises(InputError, match=message):
+        main([*TINY, *folders, *extra])
+    assert not records(folders)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_truncate, r"tiny\.h5 .*prepare"),
+        (damage_garbage, r"tiny\.h5 is truncated or not an HDF5 file; prepare"),
+        (damage_version, r"tiny\.h5 has schema version 99, this program reads 1; prepare"),
+    ],
+)
+def test_damaged_datasets_are_refused_and_earlier_results_stay(folders, damage, message):
+    main([*TINY, *folders])
+    before = {path: path.read_bytes() for path in Path(folders[3]).rglob("*") if path.is_file()}
+    damage(Path(folders[1]) / "tiny.h5")
+    with pytest.raises(InputError, match=message):
+        main([*TINY, *folders, "--fresh"])
+    assert {path: path.read_bytes() for path in Path(folders[3]).rglob("*") if path.is_file()} == before
+
+
+def test_a_corrupt_checkpoint_is_refused_and_kept(folders):
+    main([*TINY, *folders])
+    (record,) = records(folders)
+    checkpoint = record.with_name("checkpoint.pt")
+    record.unlink()
+    checkpoint.write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"checkpoint .*checkpoint.pt cannot be read .*--fresh"):
+        main([*TINY, *folders])
+    assert checkpoint.read_bytes() == b"damaged"
+    main([*TINY, *folders, "--fresh"])
+    assert only_record(folders)["status"] == "finished"
+
+
+def test_a_changed_record_is_refused(folders):
+    main([*TINY, *folders])
+    (path,) = records(folders)
+    path.write_text(path.read_text().replace('"status": "finished"', '"status": "failed"'))
+    with pytest.raises(InputError, match="was changed after it was written"):
+        main([*TINY, *folders])
+
+
+def test_a_record_of_another_dataset_file_is_not_shown(folders):
+    main([*TINY, *folders])
+    with h5py.File(Path(folders[1]) / "tiny.h5", "r+") as file:
+        file.attrs["fingerprint"] = "0" * 64
+    with pytest.raises(InputError, match="another version of tiny; run again with --fresh"):
+        main([*TINY, *folders])
+
+
+def test_two_runs_of_the_same_command_do_not_meet(folders):
+    from fewshot.files import only_one
+
+    main([*TINY, *folders])
+    (path,) = records(folders)
+    before = path.read_bytes()
+    with only_one(path.parent, "testing"), pytest.raises(InputError, match="another process is"):
+        main([*TINY, *folders, "--fresh"])
+    assert path.read_bytes() == before
+
+
+def test_a_failed_run_is_recorded_as_a_failure(folders, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main([*TINY, *folders, "--training.meta-rate", "1e30", "--training.clip", "none"])
+    assert exit_.value.code == 1
+    record = only_record(folders)
+    assert record["status"] == "failed"
+    assert "not finite" in record["failure"] or "finite logits" in record["failure"]
+    assert record["test"] == {}
+    assert "failed" in capsys.readouterr().out
+
+
+def test_the_test_episodes_can_be_exported(folders, tmp_path):
+    main([*TINY, *folders, "--manifest", str(tmp_path / "episodes.json")])
+    exported = json.loads((tmp_path / "episodes.json").read_text())
+    assert exported["sha256"] == only_record(folders)["manifests"]["test"]["sha256"]
+    assert len(exported["episodes"]) == 12
+    assert exported["episodes"][0]["support"][0][0].startswith("test/")
