@@ -203,7 +203,10 @@ def _normalization(config: RunConfig) -> tuple[Any, Any]:
         return None, None
     entry = CATALOG.get(config.dataset)
     if entry is None or entry.mean is None:
-        raise InputError(f"normalize: no published mean and deviation for {config.dataset!r}; leave --normalize out or use --no-normalize")
+        raise InputError(
+            f"normalize: no published mean and deviation for {config.dataset!r}; "
+            "leave --normalize out or use --no-normalize"
+        )
     return entry.mean, entry.std
 
 
