@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,17 +35,29 @@ def per_split(found: Found, pattern: str) -> dict[str, str]:
     return {split: files[split] for split in SPLITS if split in files}
 
 
-def by_label(name: str, labels: Sequence[int] | np.ndarray, class_names: Mapping[int, str]) -> dict[str, list[str]]:
-    """Images of an array, named `FILE[ROW]`, by class in the order of the labels."""
+def by_label(name: str, labels: Any, class_names: Mapping[int, str]) -> dict[str, list[str]]:
+    """Images of an array, named `FILE[ROW]`, by class in the order of the labels.
+
+    Args:
+        name: of the file with the array.
+        labels: whole numbers, one an image.
+        class_names: by label; a label without a name, or with one that another label has, shows its number.
+
+    Raises:
+        InputError: where the labels are something else.
+    """
     labels = np.asarray(labels)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise InputError(f"{name} has labels of another kind than whole numbers; get the original file")
-    return {
-        class_names.get(int(label), f"class {int(label):03d}"): [
-            f"{name}[{row}]" for row in np.flatnonzero(labels == label)
-        ]
-        for label in np.unique(labels)
-    }
+    rows = np.argsort(labels, kind="stable")
+    numbers, starts = np.unique(labels[rows], return_index=True)
+    named = Counter(class_names.get(int(number)) for number in numbers)
+    classes = {}
+    for number, own in zip(map(int, numbers), np.split(rows, starts[1:]), strict=False):
+        label = class_names.get(number, "class")
+        unique = label if named[label] == 1 else f"{label} {number:03d}"
+        classes[unique] = [f"{name}[{row}]" for row in own]
+    return classes
 
 
 def row_of(image: str) -> int:
@@ -54,7 +67,7 @@ def row_of(image: str) -> int:
 
 def rows_in_order(
     layout: Layout, files: Mapping[str, str], load: Callable[[str], np.ndarray]
-) -> Iterator[tuple[str, np.ndarray]]:
+) -> Generator[tuple[str, np.ndarray]]:
     """The images of each split in the order of the layout, one split's array in memory at a time."""
     for split, file in files.items():
         pixels = load(file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,7 +106,7 @@ class Batches:
                 index[f"{name} [{row}]" if name in index else name] = batch, row, names[label]
         return index
 
-    def _read(self, found: Found, files: Mapping[str, str], layout: Any, places: Mapping) -> Iterator:
+    def _read(self, found: Found, files: Mapping[str, str], layout: Any, places: Mapping) -> Generator:
         loaded = self._load(found, files)
         pixels = {batch: _pixels(loaded[batch], batch) for batch in self.batches}
         for classes in layout.values():

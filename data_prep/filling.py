@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,7 @@ def fill(writer: DatasetWriter, job: Job, threads: int, quiet: bool) -> list[tup
     return _twins(digests, rows)
 
 
-def _images(job: Job, threads: int) -> Iterator[tuple[str, np.ndarray]]:
+def _images(job: Job, threads: int) -> Generator[tuple[str, np.ndarray]]:
     """Every row, decoded and of its final size, in any order."""
     plan = job.plan
     with contextlib.closing(plan.read()) as contents:

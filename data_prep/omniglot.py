@@ -89,7 +89,7 @@ def _plan(found: Found, folders: tuple[str, ...], split_of: Callable[[str, int],
     def place(name: str) -> Place | None:
         if (match := matches.get(name)) is None:
             return None
-        return split_of(match[2], int(match[3])), f"{match[2]}/character{match[3]}", match[4]
+        return split_of(match[2], int(match[3])), f"{match[2]}/{match[3]}", match[4]
 
     layout = arrange(found.names, place)
     names = all_names(layout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,7 +39,7 @@ class Plan:
     form: str
     layout: Layout
     sources: frozenset[str]
-    read: Callable[[], Iterator[tuple[str, Content]]]
+    read: Callable[[], Generator[tuple[str, Content]]]
     channels: Channels = 3
     finish: Callable[[str, np.ndarray], Iterable[tuple[str, np.ndarray]]] = _as_it_is
     treatment: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 
 from data_prep.found import Found
 from data_prep.plan import Layout
@@ -45,6 +45,6 @@ def all_names(layout: Layout) -> frozenset[str]:
     return frozenset(name for classes in layout.values() for images in classes.values() for name in images)
 
 
-def contents(found: Found, names: frozenset[str]) -> Callable[[], Iterator[tuple[str, bytes]]]:
+def contents(found: Found, names: frozenset[str]) -> Callable[[], Generator[tuple[str, bytes]]]:
     """A reader of whole files, for `Plan.read`."""
     return lambda: ((name, source.read()) for name, source in found.sources(names))

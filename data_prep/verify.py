@@ -1,0 +1,105 @@
+"""Check a prepared dataset: `python -m data_prep.verify NAME`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from data_prep.contact_sheet import contact_sheet
+from fewshot.console import run_command
+from fewshot.data.catalog import CATALOG, Counts, Entry, open_dataset
+from fewshot.data.store import Dataset
+from fewshot.errors import InputError
+
+
+@dataclass(frozen=True)
+class VerifyOptions:
+    """Check a prepared dataset: its layout, its numbers against the published ones, its pixels against the fingerprint.
+
+    Writes a contact sheet, a picture with examples of the classes beside their names.
+    """
+
+    name: tyro.conf.Positional[str]
+    """Name of the dataset."""
+    out: Path = Path("data")
+    """Folder of the prepared file, OUT/NAME.h5."""
+    sheet: Path | None = None
+    """The PNG to write; by default OUT/NAME.png."""
+    quiet: bool = False
+    """No progress bars."""
+
+
+def verify(dataset: Dataset) -> str:
+    """Compare a dataset with its fingerprint and, where it is in the catalog, with the published numbers.
+
+    Returns:
+        Which edition it is; "not in the catalog" for somebody's own images.
+
+    Raises:
+        InputError: naming the first difference.
+    """
+    dataset.verify()
+    entry = CATALOG.get(dataset.name)
+    if entry is None:
+        return "not in the catalog"
+    found = {name: Counts(len(split.class_names), len(split.images)) for name, split in dataset.splits.items()}
+    edition = next((edition for edition in entry.editions if _agrees(found, entry, edition)), None)
+    if edition is None:
+        raise InputError(
+            f"{dataset.path} has {_text(found)}, published are {_text(next(iter(entry.editions.values())))}; prepare it"
+            f" again with `{entry.command} --force`"
+        )
+    _check_balance(dataset, entry)
+    return f"as published ({edition})"
+
+
+def _agrees(found: dict[str, Counts], entry: Entry, edition: str) -> bool:
+    published = entry.editions[edition]
+    return set(found) == set(published) and all(
+        count.classes == found[split].classes and count.images in (None, found[split].images)
+        for split, count in published.items()
+    )
+
+
+def _check_balance(dataset: Dataset, entry: Entry) -> None:
+    for name, split in dataset.splits.items():
+        sizes = split.class_sizes
+        if entry.balanced and sizes.min() != sizes.max():
+            small = split.class_names[int(sizes.argmin())]
+            raise InputError(
+                f"class {small} of {name} in {dataset.path} has {sizes.min()} images, others {sizes.max()}; prepare it"
+                f" again with `{entry.command} --force`"
+            )
+
+
+def _text(counts: Mapping[str, Counts]) -> str:
+    return ", ".join(f"{split} {count.classes} classes / {count.images} images" for split, count in counts.items())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    options = tyro.cli(
+        VerifyOptions,
+        args=arguments,
+        prog="python -m data_prep.verify",
+        description=VerifyOptions.__doc__,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    dataset = open_dataset(options.name, options.out, options.quiet)
+    edition = verify(dataset)
+    sheet = options.sheet or options.out / f"{options.name}.png"
+    contact_sheet(dataset, sheet)
+    for name, split in dataset.splits.items():
+        sizes = split.class_sizes
+        print(
+            f"{name:5}  {len(sizes)} classes  {len(split.images)} images of {'×'.join(map(str, split.shape[1:]))}"
+            f"  {sizes.min()} to {sizes.max()} a class"
+        )
+    print(f"{dataset.path} is sound, {edition}; fingerprint {dataset.fingerprint}; contact sheet {sheet}")
+
+
+if __name__ == "__main__":
+    run_command(main)
