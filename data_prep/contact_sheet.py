@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from fewshot.files import replacing
 
 CLASSES_PER_SPLIT = 66
 _COLUMNS = 3  # blocks of classes side by side
-_TILE, _NAME, _HEADING = 0.28, 1.7, 0.4  # inches: side of an example, width for class names, height of a heading
+_TILE, _NAME, _HEADING, _MARGIN = 0.28, 1.7, 0.4, 0.1  # inches: an example, a class name, a split's heading
 _LETTERS = 30  # of a class name that fit beside its row
 _DOTS_PER_INCH = 150
 
@@ -35,20 +36,32 @@ def contact_sheet(dataset: Dataset, path: Path, per_class: int = 12, classes: Co
     Raises:
         InputError: where the dataset lacks one of `classes`, or `path` cannot be written.
     """
-    chosen = {name: _chosen(split, classes) for name, split in dataset.splits.items()}
     _refuse_unknown(dataset, classes)
-    chosen = {name: rows for name, rows in chosen.items() if len(rows)}
-    depths = {name: -(-min(len(rows), CLASSES_PER_SPLIT) // _COLUMNS) for name, rows in chosen.items()}
-    width = _COLUMNS * (_NAME + per_class * _TILE) + 0.1
-    height = sum(depths.values()) * _TILE + (len(depths) + 1) * _HEADING + 0.1
+    bands = [band for split in dataset.splits.values() if len((band := _band(split, classes)).rows)]
+    width = _COLUMNS * (_NAME + per_class * _TILE) + _MARGIN
+    height = sum(band.depth * _TILE + _HEADING for band in bands) + _HEADING + _MARGIN
     figure = Figure(figsize=(width, height), dpi=_DOTS_PER_INCH)
-    figure.text(0.1 / width, 1 - 0.25 / height, f"{dataset.name}   {dataset.fingerprint[:12]}", fontsize=11)
+    figure.text(_MARGIN / width, 1 - 0.25 / height, f"{dataset.name}   {dataset.fingerprint[:12]}", fontsize=11)
     top = height - _HEADING
-    for name, rows in chosen.items():
-        _draw_band(figure, dataset[name], rows, per_class, top)
-        top -= depths[name] * _TILE + _HEADING
+    for band in bands:
+        _draw_band(figure, band, per_class, top)
+        top -= band.depth * _TILE + _HEADING
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
+
+
+@dataclass(frozen=True)
+class _Band:
+    """The part of the sheet that shows one split: classes `rows` of it."""
+
+    split: Split
+    rows: np.ndarray
+    heading: str
+
+    @property
+    def depth(self) -> int:
+        """Rows of classes, the band's height in tiles."""
+        return -(-len(self.rows) // _COLUMNS)
 
 
 def _refuse_unknown(dataset: Dataset, classes: Collection[str] | None) -> None:
@@ -58,28 +71,26 @@ def _refuse_unknown(dataset: Dataset, classes: Collection[str] | None) -> None:
         raise InputError(f"{dataset.path} has no class {unknown[0]!r}; it has, among others, {sorted(known)[0]!r}")
 
 
-def _chosen(split: Split, classes: Collection[str] | None) -> np.ndarray:
-    """Indices of the classes to show, before any are left out."""
-    return np.array(
-        [row for row, name in enumerate(split.class_names) if classes is None or name in classes], dtype=int
+def _band(split: Split, classes: Collection[str] | None) -> _Band:
+    wanted = [row for row, name in enumerate(split.class_names) if classes is None or name in classes]
+    rows = np.array(wanted, dtype=np.int64)[_spread(len(wanted), CLASSES_PER_SPLIT)]
+    note = f", {len(rows)} of them shown" if len(rows) < len(split.class_names) else ""
+    return _Band(
+        split, rows, f"{split.name}: {len(split.class_names)} classes, {int(split.class_offsets[-1])} images{note}"
     )
 
 
-def _draw_band(figure: Figure, split: Split, rows: np.ndarray, per_class: int, top: float) -> None:
-    """Draw one split whose heading starts `top` inches above the figure's foot."""
-    shown = rows[_spread(len(rows), CLASSES_PER_SPLIT)]
-    left_out = f", {len(shown)} of them shown" if len(shown) < len(rows) else ""
+def _draw_band(figure: Figure, band: _Band, per_class: int, top: float) -> None:
+    """Draw a band whose heading starts `top` inches above the figure's foot."""
     width, height = figure.get_size_inches()
-    heading = f"{split.name}: {len(split.class_names)} classes, {len(split.images)} images{left_out}"
-    figure.text(0.1 / width, (top - 0.3) / height, heading, fontsize=9)
-    depth = -(-len(shown) // _COLUMNS)
-    for column in range(-(-len(shown) // depth)):
-        block = shown[column * depth : (column + 1) * depth]
+    figure.text(_MARGIN / width, (top - 0.3) / height, band.heading, fontsize=9)
+    for column, start in enumerate(range(0, len(band.rows), band.depth)):
+        block = band.rows[start : start + band.depth]
         left = column * (_NAME + per_class * _TILE) + _NAME
         size = per_class * _TILE, len(block) * _TILE
         bottom = top - _HEADING - size[1]
         axes = figure.add_axes((left / width, bottom / height, size[0] / width, size[1] / height))
-        _draw_block(axes, split, block, per_class)
+        _draw_block(axes, band.split, block, per_class)
 
 
 def _draw_block(axes: Axes, split: Split, rows: np.ndarray, per_class: int) -> None:

@@ -67,8 +67,10 @@ def draw_masks(quiet: bool = False) -> dict[str, np.ndarray]:
     symbols = [symbol for scripts in ALPHABETS.values() for characters in scripts.values() for symbol in characters]
     rows: list[tuple[str, str, np.ndarray]] = []
     with progress(quiet) as bar:
-        for file_name, face in bar.track(FACES.items(), description="faces"):
+        task = bar.add_task("faces", total=len(FACES), note="")
+        for file_name, face in FACES.items():
             rows += [(symbol, face, mask) for symbol, mask in _masks_of_face(_FONTS / f"{file_name}.ttf", symbols)]
+            bar.update(task, advance=1, note=face)
     rows.sort(key=lambda row: row[:2])
     return {
         "masks": np.stack([mask for _, _, mask in rows]),
@@ -95,11 +97,11 @@ def _mask(ink: np.ndarray) -> np.ndarray:
     ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     pixels_per_sample = max(ink.shape) / GLYPH_SIDE
     ink = np.pad(ink, int((_FARTHEST + 1) * pixels_per_sample))
-    distance = (distance_transform_edt(ink) - distance_transform_edt(~ink)) / pixels_per_sample
+    inside, outside = np.asarray(distance_transform_edt(ink)), np.asarray(distance_transform_edt(~ink))
     grid = (np.arange(MASK_SIDE) - (MASK_SIDE - 1) / 2) * pixels_per_sample
     places = np.meshgrid(*(grid + (side - 1) / 2 for side in ink.shape), indexing="ij")
-    sampled = np.clip(map_coordinates(distance, places, order=1, mode="nearest"), -_FARTHEST, _FARTHEST)
-    return (np.round(sampled * DISTANCE_STEPS) + DISTANCE_ZERO).astype(np.uint8)
+    sampled = map_coordinates((inside - outside) / pixels_per_sample, places, order=1, mode="nearest")
+    return (np.round(np.clip(sampled, -_FARTHEST, _FARTHEST) * DISTANCE_STEPS) + DISTANCE_ZERO).astype(np.uint8)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -107,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = tyro.cli(Options, args=arguments, description=Options.__doc__)
     drawn = draw_masks(options.quiet)
     with replacing(options.out) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **drawn)
+        np.savez_compressed(file, **drawn)  # pyright: ignore[reportArgumentType]  # no key is "allow_pickle"
     for licence in LICENCES:
         copyfile(_FONTS / licence, options.out.parent / licence)
     print(f"{options.out}: {len(drawn['masks'])} masks of {len(set(drawn['symbols']))} characters")

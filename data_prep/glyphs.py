@@ -39,7 +39,7 @@ def make(options: Options) -> tuple[Dataset, bool]:
         raise InputError(f"{options.out} is a folder; name a file in it, such as --out {options.out / 'glyphs.h5'}")
     if options.out.exists() and not options.force:
         return _kept(options.out), False
-    glyphs.prepare(options.out, options.quiet)
+    glyphs.prepare(options.out, options.quiet, glyphs.RECIPE)
     return Dataset.open(options.out), True
 
 
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.preview is not None:
         contact_sheet(dataset, options.preview)
     counts = ", ".join(
-        f"{name} {len(split.class_names)} classes / {len(split.images)} images"
+        f"{len(split.images)} {name} images of {len(split.class_names)} classes"
         for name, split in dataset.splits.items()
     )
     print(f"{options.out} {'written' if is_new else 'kept'}: {counts}; fingerprint {dataset.fingerprint}")

@@ -7,9 +7,11 @@ the processor and on numpy's version. Random numbers are the raw words of the co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
+
+from fewshot.errors import InputError
 
 SIDE = 28  # pixels of an image
 MASK_SIDE = 32  # samples of a mask
@@ -17,7 +19,9 @@ GLYPH_SIDE = 24  # samples along the longer side of a glyph in its mask
 DISTANCE_ZERO = 128  # the mask's value on the outline; larger inside
 DISTANCE_STEPS = 8  # steps of the mask's value per sample of distance
 
-_PARAMETER_WORDS = 128
+MOST_STROKES = 8
+
+_PARAMETER_WORDS = 128  # room for MOST_STROKES
 _NOISE_WORDS = SIDE * SIDE // 2  # four bytes a pixel
 _WORDS = _PARAMETER_WORDS + _NOISE_WORDS  # a multiple of 4, Philox's block
 _FOUR_BYTES_DEVIATION = 147.8  # standard deviation of the sum of four uniform bytes
@@ -41,12 +45,15 @@ class Variation:
         softness: width of the edge between ink and paper, in pixels; 1 is sharp.
         contrast: difference of ink and paper; 1 is black on white.
         inverted: share of the images whose ink is the lighter of the two.
-        clouds: blotches of the background: brightness at 5 x 5 nodes, linear between them.
+        clouds: uneven light: change of brightness at 5 x 5 nodes, linear between them.
         noise: standard deviation of the pixel noise (nearly Gaussian), in brightness.
-        strokes: foreign strokes in the image, from none to this many.
+        strokes: foreign strokes in the image, from none to this many (at most `MOST_STROKES`).
         stroke_length: of a foreign stroke, in pixels.
         stroke_width: of a foreign stroke, in pixels.
         stroke_ink: darkness of a foreign stroke relative to the character's ink.
+
+    Raises:
+        InputError: where `strokes` is out of bounds, or a range is reversed.
     """
 
     size: tuple[float, float] = (15.0, 22.0)
@@ -58,13 +65,20 @@ class Variation:
     stroke: float = 0.4
     softness: tuple[float, float] = (1.0, 2.0)
     contrast: tuple[float, float] = (0.35, 0.9)
-    inverted: float = 0.5
+    inverted: float = 0.0
     clouds: float = 0.15
     noise: float = 0.06
     strokes: int = 3
     stroke_length: tuple[float, float] = (6.0, 16.0)
     stroke_width: tuple[float, float] = (1.0, 2.5)
     stroke_ink: tuple[float, float] = (0.3, 0.9)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strokes <= MOST_STROKES:
+            raise InputError(f"{self.strokes} foreign strokes in an image; choose 0 to {MOST_STROKES}")
+        for name, value in asdict(self).items():
+            if isinstance(value, tuple) and not 0 <= value[0] <= value[1]:
+                raise InputError(f"the range {value} of {name} is reversed or negative; give (lowest, highest)")
 
 
 class _Draws:
