@@ -92,9 +92,9 @@ def ilsvrc(found: Found) -> Plan | None:
             numbers[match[1]].setdefault(int(match[2]), name)
     if not numbers:
         return None
-    layout: dict[str, dict[str, list[str]]] = {split: {} for split in SPLITS}
-    for wnid in sorted(numbers):
-        layout[splits[wnid]][wnid] = _by_rank(wnid, [numbers[wnid][number] for number in sorted(numbers[wnid])])
+    chosen = {wnid: _by_rank(wnid, [own[number] for number in sorted(own)]) for wnid, own in sorted(numbers.items())}
+    there = [split for split in SPLITS if any(splits[wnid] == split for wnid in chosen)]
+    layout = {split: {wnid: chosen[wnid] for wnid in chosen if splits[wnid] == split} for split in there}
     names = all_names(layout)
     form = "ILSVRC2012's training images by Ravi & Larochelle's ranks"
     return Plan(form, layout, names, contents(found, names))

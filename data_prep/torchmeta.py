@@ -60,7 +60,7 @@ def _classes(path: Path) -> Iterator[dict[str, h5py.Dataset]]:
             group = file["datasets"]
             if not isinstance(group, h5py.Group):
                 raise InputError(f"{path} has no group of arrays 'datasets'; get the original file")
-            yield {wnid: _checked(group, wnid, path) for wnid in group}
+            yield {str(wnid): _checked(group, str(wnid), path) for wnid in group}
     except InputError:
         raise
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:

@@ -10,7 +10,7 @@ from typing import IO
 import numpy as np
 
 from data_prep.formats.inflating import inflated
-from data_prep.formats.sources import Source, peek_kind, read_at_most, reading, source_of, truncated
+from data_prep.formats.sources import KINDS, Source, peek_kind, read_at_most, reading, source_of, truncated
 from fewshot.errors import InputError
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -26,8 +26,8 @@ def read_idx(path: Path | Source) -> np.ndarray:
     source = source_of(path)
     with reading(source, "idx", "gzip") as raw:
         stream = inflated(raw, "gzip", source.label) if peek_kind(raw) == "gzip" else raw
-        if peek_kind(stream) != "idx":
-            raise InputError(f"{source.label} holds no IDX data; give the original ubyte file, compressed or not")
+        if (inner := peek_kind(stream)) != "idx":
+            raise InputError(f"{source.label} holds no IDX data but {KINDS[inner]}; give the original ubyte file")
         dtype, shape = _header(stream, source.label)
         expected = math.prod(shape) * dtype.itemsize
         if expected > _LIMIT:

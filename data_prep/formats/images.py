@@ -7,8 +7,8 @@ import itertools
 import struct
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal, get_args
 
 import numpy as np
@@ -90,27 +90,37 @@ def decode_many(
     jobs: int = 1,
     channels: Channels = 3,
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Decode images in `jobs` threads (Pillow decodes without the GIL), in the order of `items`.
+    """Decode named images in `jobs` threads (Pillow decodes without the GIL), in the order of `items`.
 
-    At most `2 * jobs + 1` batches of 64 encoded or decoded images are in memory. See `decode` for the arguments.
+    At most `2 * jobs + 2` batches of 64 encoded or decoded images are in memory. See `decode` for the arguments.
+
+    Raises:
+        InputError: for a bad argument, at once; for a bad image, when its turn comes.
     """
     one_of("resampling filter", resample, get_args(Resample))
-    batches = _batched(items)
-    pending: deque = deque()
-    with ThreadPoolExecutor(jobs, thread_name_prefix="decode") as pool:
-        try:
-            for batch in batches:
-                pending.append(pool.submit(_decode_batch, batch, size, resample, channels))
-                if len(pending) > 2 * jobs:
-                    yield from pending.popleft().result()
-            while pending:
+    for what, number in (("jobs", jobs), ("image size", size)):
+        if number is not None and number < 1:
+            raise InputError(f"{what} is {number}; give 1 or more")
+
+    def decode_batch(batch: list[tuple[str, bytes]]) -> list[tuple[str, np.ndarray]]:
+        return [(name, decode(data, name, size, resample, channels)) for name, data in batch]
+
+    return _parallel(decode_batch, _batched(items), jobs)
+
+
+def _parallel(work: Callable[[list], list], batches: Iterable[list], jobs: int) -> Iterator:
+    """The elements of `work(batch)` of every batch, in order, worked on at most `2 * jobs` batches ahead."""
+    pool = ThreadPoolExecutor(jobs, thread_name_prefix="decode")
+    pending: deque[Future[list]] = deque()
+    try:
+        for batch in batches:
+            pending.append(pool.submit(work, batch))
+            if len(pending) > 2 * jobs:
                 yield from pending.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _decode_batch(batch: list, size: int | None, resample: Resample, channels: Channels) -> list:
-    return [(name, decode(data, name, size, resample, channels)) for name, data in batch]
+        while pending:
+            yield from pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _batched(items: Iterable) -> Iterator[list]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import tokenize
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import IO
 import numpy as np
 
 from data_prep.formats.archives import open_archive
-from data_prep.formats.inflating import explained
 from data_prep.formats.sources import Source, reading, source_of, truncated
 from fewshot.errors import InputError
 
@@ -39,6 +39,8 @@ def iterate_npz(path: Path | Source, key: str, rows: int = 1024) -> Iterator[np.
             if len(data) != count * row_bytes:
                 raise truncated(label, count * row_bytes, len(data))
             yield np.frombuffer(data, dtype).reshape(count, *shape[1:])
+        if stream.read(1):
+            raise InputError(f"{label} goes on after the rows of shape {shape} it announces; fetch it again")
 
 
 @contextlib.contextmanager
@@ -56,10 +58,12 @@ def _array(path: Path | Source, key: str) -> Iterator[tuple[IO[bytes], tuple[int
 
 
 def _header(stream: IO[bytes], member: Source) -> tuple[tuple[int, ...], np.dtype]:
-    with explained(member.label), warnings.catch_warnings(action="ignore"):  # numpy warns of Python 2's "84L"
-        version = np.lib.format.read_magic(stream)
-        shape, fortran, dtype = _HEADERS[version](stream)
-    if dtype.hasobject or fortran or not shape or any(side < 0 for side in shape):
+    try:
+        with warnings.catch_warnings(action="ignore"):  # numpy warns of Python 2's "84L"
+            shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
+    except (ValueError, LookupError, TypeError, SyntaxError, RecursionError, tokenize.TokenError) as error:
+        raise InputError(f"{member.label} has a damaged header ({str(error)[:80]}); fetch it again") from error
+    if dtype.hasobject or fortran or not shape or shape[0] < 0 or min(dtype.itemsize, *shape[1:], 1) < 1:
         raise InputError(f"{member.label} is an array of {dtype} {shape}, not of plain rows; give the right file")
     if math.prod(shape) * dtype.itemsize > member.size:
         raise InputError(f"{member.label} claims shape {shape} but has {member.size} bytes; fetch it again")

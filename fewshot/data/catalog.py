@@ -213,7 +213,6 @@ def open_dataset(name: str, folder: Path | str, quiet: bool = False) -> Dataset:
     return Dataset.open(path)
 
 
-@cache
 def class_lists(name: str) -> Mapping[str, tuple[str, ...]]:
     """The classes of each split, as the entry's vocabulary names them; empty where none are on record."""
     entry = CATALOG.get(name)
