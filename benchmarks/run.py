@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from benchmarks.cli import Command, parse
 from benchmarks.config import RunConfig
+from benchmarks.device import choose_device, device_name
 from benchmarks.observe import RunObserver
 from benchmarks.record import RECORD_NAME, commit, peak_memory, read_record, versions, write_record
 from benchmarks.report import to_text
@@ -175,27 +175,6 @@ def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
     """Write weights as safetensors, completely or not at all."""
     with replacing(path) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in weights.items()}, temporary)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device to run on, with torch set to repeat itself bit for bit.
-
-    Raises:
-        InputError: where cuda is asked for and there is none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("device cuda is not available here; use --device cpu or auto")
-    device = torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.benchmark = False
-        torch.use_deterministic_algorithms(True)
-    return device
-
-
-def device_name(device: torch.device) -> str:
-    """What the run ran on, in words."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu ({platform.machine()})"
 
 
 def _normalization(config: RunConfig) -> tuple[Any, Any]:

@@ -20,10 +20,11 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar, Self
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from fewshot.errors import InputError
 from fewshot.files import replacing
@@ -43,12 +44,17 @@ class Split:
 
     path: Path
     name: str
-    shape: tuple[int, int, int, int]
+    shape: tuple[int, ...]
     byte_offset: int
     class_offsets: np.ndarray
     class_names: list[str]
     stamp: tuple[int, int]
     _mapped: _Mapped | None = field(default=None, repr=False)
+
+    array: ClassVar[str] = "images"
+    """Name of the array in the file; a subclass may map another kind of it."""
+    dtype: ClassVar[np.dtype] = np.dtype(np.uint8)
+    dimensions: ClassVar[int] = 4
 
     @property
     def images(self) -> np.ndarray:
@@ -57,7 +63,7 @@ class Split:
         Raises:
             InputError: where the file was replaced or changed since the dataset was opened.
         """
-        return self._map().images
+        return self._map().array
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Copy some images: uint8 [len(rows), H, W, C]. Resident memory stays bounded however many are read."""
@@ -72,6 +78,27 @@ class Split:
         """The origin of every image, in row order (read from the file at each call)."""
         with _opened(self.path) as file:
             return _strings(file, f"{self.name}/file_names")
+
+    @classmethod
+    def index(cls, path: Path, name: str, file: h5py.File) -> Self:
+        """Where the array of one split lies in an open file, and what belongs to it.
+
+        Raises:
+            ValueError: where the array, its class offsets or its names are not what they should be.
+        """
+        array = _array(file, f"{name}/{cls.array}")
+        byte_offset = array.id.get_offset()
+        if array.dtype != cls.dtype or array.ndim != cls.dimensions or byte_offset is None:
+            raise ValueError(f"{cls.array} of split {name!r} are not contiguous {cls.dtype}, {cls.dimensions} axes")
+        if byte_offset + array.size * array.dtype.itemsize > path.stat().st_size:
+            raise ValueError(f"{cls.array} of split {name!r} end beyond the file")
+        offsets = np.asarray(_array(file, f"{name}/class_offsets")[:])
+        if offsets[0] != 0 or offsets[-1] != len(array) or (np.diff(offsets) < 0).any():
+            raise ValueError(f"class offsets of split {name!r} do not cover its {cls.array}")
+        class_names = _strings(file, f"{name}/class_names")
+        if len(class_names) != len(offsets) - 1 or len(_array(file, f"{name}/file_names")) != len(array):
+            raise ValueError(f"split {name!r} does not name all of its classes and {cls.array}")
+        return cls(path, name, array.shape, byte_offset, offsets, class_names, _stamp(path))
 
     def _map(self) -> _Mapped:
         if self._mapped is None:
@@ -91,16 +118,16 @@ class _Mapped:
                 raise InputError(f"{split.path} changed since it was opened; start again to use the new file")
             self._pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         size = int(np.prod(split.shape))
-        self.images = np.frombuffer(self._pages, np.uint8, size, split.byte_offset).reshape(split.shape)
+        self.array = np.frombuffer(self._pages, split.dtype, size, split.byte_offset).reshape(split.shape)
         self._bytes_read = 0
 
-    def read(self, rows: np.ndarray) -> np.ndarray:
-        images = self.images[rows]
-        self._bytes_read += images.nbytes
+    def read(self, where: np.ndarray | tuple[np.ndarray, ...]) -> np.ndarray:
+        values = self.array[where]
+        self._bytes_read += values.nbytes
         if self._bytes_read > _READ_BETWEEN_UNMAPPINGS:
             self._pages.madvise(mmap.MADV_DONTNEED)
             self._bytes_read = 0
-        return images
+        return values
 
 
 @dataclass(frozen=True)
@@ -177,13 +204,7 @@ class DatasetWriter:
         """
         offsets = np.concatenate([[0], np.cumsum(list(classes.values()), dtype=np.int64)]).astype(np.int64)
         group = self._file.create_group(split)
-        # Early allocation gives the images one extent whose place in the file is known, which is what readers map.
-        early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        early.set_layout(h5py.h5d.CONTIGUOUS)
-        early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-        early.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-        space = h5py.h5s.create_simple((int(offsets[-1]), *image_shape))
-        h5py.h5d.create(group.id, b"images", h5py.h5t.NATIVE_UINT8, space, early)
+        create_contiguous(group, "images", (int(offsets[-1]), *image_shape), np.uint8)
         group.create_dataset("class_offsets", data=offsets)
         group.create_dataset("class_names", data=list(classes), dtype=h5py.string_dtype())
         group.create_dataset("file_names", shape=(int(offsets[-1]),), dtype=h5py.string_dtype())
@@ -240,6 +261,16 @@ def writing(path: Path | str, name: str, sources: Any, resize: str) -> Iterator[
             file.attrs["fingerprint"] = fingerprint(_splits(temporary, file))
 
 
+def create_contiguous(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> h5py.Dataset:
+    """Allocate an array as one extent whose place in the file is known at once, which is what readers map."""
+    early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    early.set_layout(h5py.h5d.CONTIGUOUS)
+    early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    early.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    kind = h5py.h5t.py_create(np.dtype(dtype))
+    return h5py.Dataset(h5py.h5d.create(group.id, name.encode(), kind, h5py.h5s.create_simple(shape), early))
+
+
 def fingerprint(splits: Mapping[str, Split]) -> str:
     """SHA-256 over the images and class offsets of all splits, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
@@ -262,23 +293,7 @@ def _chunks(split: Split) -> Iterator[bytes]:
 
 
 def _splits(path: Path, file: h5py.File) -> dict[str, Split]:
-    return {name: _index(path, name, file) for name in SPLITS if name in file}
-
-
-def _index(path: Path, split: str, file: h5py.File) -> Split:
-    images = _array(file, f"{split}/images")
-    byte_offset = images.id.get_offset()
-    if images.dtype != np.uint8 or images.ndim != 4 or byte_offset is None:
-        raise ValueError(f"images of split {split!r} are not contiguous uint8 [n, H, W, C]")
-    if byte_offset + images.size > path.stat().st_size:
-        raise ValueError(f"images of split {split!r} end beyond the file")
-    offsets = np.asarray(_array(file, f"{split}/class_offsets")[:])
-    if offsets[0] != 0 or offsets[-1] != len(images) or (np.diff(offsets) < 0).any():
-        raise ValueError(f"class offsets of split {split!r} do not cover its images")
-    names = _strings(file, f"{split}/class_names")
-    if len(names) != len(offsets) - 1 or len(_array(file, f"{split}/file_names")) != len(images):
-        raise ValueError(f"split {split!r} does not name all of its classes and images")
-    return Split(path, split, images.shape, byte_offset, offsets, names, _stamp(path))
+    return {name: Split.index(path, name, file) for name in SPLITS if name in file}
 
 
 def _array(file: h5py.File, name: str) -> h5py.Dataset:
