@@ -46,9 +46,7 @@ def by_label(name: str, labels: Any, class_names: Mapping[int, str]) -> dict[str
     Raises:
         InputError: where the labels are something else.
     """
-    labels = np.asarray(labels)
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise InputError(f"{name} has labels of another kind than whole numbers; get the original file")
+    labels = whole_numbers(labels, f"the labels of {name}")
     rows = np.argsort(labels, kind="stable")
     numbers, starts = np.unique(labels[rows], return_index=True)
     named = Counter(class_names.get(int(number)) for number in numbers)
@@ -58,6 +56,23 @@ def by_label(name: str, labels: Any, class_names: Mapping[int, str]) -> dict[str
         unique = label if named[label] == 1 else f"{label} {number:03d}"
         classes[unique] = [f"{name}[{row}]" for row in own]
     return classes
+
+
+def whole_numbers(values: Any, what: str) -> np.ndarray:
+    """A list or array of whole numbers, int64 [n].
+
+    Raises:
+        InputError: where `values` is something else.
+    """
+    try:
+        numbers = np.asarray(values)
+    except (ValueError, OverflowError):  # ragged, or beyond 64 bits
+        numbers = np.empty(0)
+    if numbers.size == 0 and not isinstance(values, np.ndarray) and values in ([], ()):
+        numbers = np.empty(0, np.int64)
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
+        raise InputError(f"{what} are no list of whole numbers; get the original file")
+    return numbers.astype(np.int64)
 
 
 def row_of(image: str) -> int:
@@ -96,7 +111,7 @@ def labelled_pickles(found: Found, pattern: str, form: str) -> Plan | None:
 
 def _labelled(found: Found, file: str) -> dict[str, list[str]]:
     content = one_pickle(found, file)
-    pixels, labels = pixels_of(content, "data", file), content.get("labels", ())
+    pixels, labels = pixels_of(content, "data", file), whole_numbers(content.get("labels"), f"the labels in {file}")
     if len(labels) != len(pixels):
         raise InputError(f"{file} has {len(labels)} labels for {len(pixels)} images; get the original file")
     named = content.get("catname2label", {})

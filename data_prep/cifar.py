@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.arrays import whole_numbers
 from data_prep.download import Mirror
 from data_prep.formats.pickles import load_pickle
 from data_prep.found import Found
@@ -94,10 +95,10 @@ class Batches:
         names = [_text(name) for name in loaded[self.meta[0]].get(self.meta[1], ())]
         index = {}
         for batch in self.batches:
-            labels = loaded[batch].get(self.labels, ())
-            pixels = _pixels(loaded[batch], batch)
+            labels = whole_numbers(loaded[batch].get(self.labels), f"the labels in {batch}")
             originals = loaded[batch].get("filenames", range(len(labels)))
-            if not len(labels) == len(pixels) == len(originals) or not all(0 <= x < len(names) for x in labels):
+            sizes = {len(labels), len(_pixels(loaded[batch], batch)), len(originals)}
+            if len(sizes) > 1 or not ((labels >= 0) & (labels < len(names))).all():
                 raise InputError(
                     f"the labels in {batch} do not fit its images or class names; get {self.archive} again"
                 )

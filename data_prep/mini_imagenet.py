@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.arrays import labelled_pickles, one_pickle, per_split, pixels_of, rows_in_order
+from data_prep.arrays import labelled_pickles, one_pickle, per_split, pixels_of, rows_in_order, whole_numbers
 from data_prep.download import Mirror
 from data_prep.found import Found
 from data_prep.imagenet_trees import class_folders, flat_folder, ilsvrc, is_other_class
@@ -43,21 +43,14 @@ def _class_rows(content: Mapping[str, Any], file: str) -> dict[str, list[str]]:
     classes = content.get("class_dict")
     if not isinstance(classes, dict):
         raise InputError(f"{file} has no dictionary 'class_dict'; get the original file")
-    rows = {str(name): _checked_rows(own, count, f"class {name} in {file}") for name, own in classes.items()}
-    used = np.bincount(np.concatenate([np.empty(0, np.int64), *rows.values()]), minlength=count)
-    if count and used.max() > 1:
-        raise InputError(f"{file} gives image {int(used.argmax())} to two classes; get the original file")
+    rows = {str(name): np.sort(whole_numbers(own, f"the rows of {name} in {file}")) for name, own in classes.items()}
+    everything = np.concatenate([np.empty(0, np.int64), *rows.values()])
+    if ((everything < 0) | (everything >= count)).any():
+        raise InputError(f"{file} has rows beyond its {count} images in 'class_dict'; get the original file")
+    used, times = np.unique(everything, return_counts=True)
+    if (times > 1).any():
+        raise InputError(f"{file} gives image {used[times > 1][0]} to two classes; get the original file")
     return {name: [f"{file}[{row}]" for row in rows[name]] for name in sorted(rows)}
-
-
-def _checked_rows(rows: Any, count: int, what: str) -> np.ndarray:
-    try:
-        numbers = np.asarray(rows).reshape(-1)
-    except ValueError:
-        numbers = np.empty(1)
-    if numbers.dtype.kind not in "iu" or (numbers < 0).any() or (numbers >= count).any():
-        raise InputError(f"{what} has no list of rows below {count}; get the original file")
-    return np.sort(numbers.astype(np.int64))
 
 
 RECIPE = Recipe(

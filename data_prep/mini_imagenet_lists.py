@@ -9,6 +9,7 @@ among the class's ILSVRC2012 training images, sorted by the number in their name
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -53,10 +54,10 @@ def pack(lists: Sequence[Path]) -> np.ndarray:
     bits = np.zeros((len(rows), _RANKS), bool)
     for path in lists:
         for line in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
-            wnid, rank = line["label"], int(line["filename"].removesuffix(".jpg")[-8:])
-            if line["filename"] != list_name(wnid, rank) or wnid not in rows:
-                raise InputError(f"{path} names {line['filename']!r} of {wnid!r}; give Ravi & Larochelle's lists")
-            bits[rows[wnid], rank - 1] = True
+            match = re.fullmatch(r"(n\d{8})(\d{8})\.jpg", line.get("filename") or "")
+            if match is None or match[1] not in rows or not 1 <= int(match[2]) <= _RANKS:
+                raise InputError(f"{path} lists {list(line.values())}; give Ravi & Larochelle's lists")
+            bits[rows[match[1]], int(match[2]) - 1] = True
     return np.packbits(bits, axis=1)
 
 

@@ -10,6 +10,7 @@ import tarfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image
@@ -41,15 +42,13 @@ def decoded(data: bytes) -> np.ndarray:
 class _Python2Pickler(pickle._Pickler):  # pyright: ignore[reportAttributeAccessIssue]
     """Writes every string as Python 2's `str`."""
 
-    dispatch = dict(pickle._Pickler.dispatch)  # pyright: ignore[reportAttributeAccessIssue]
-
     def save_old_string(self, obj):
         data = obj.encode() if isinstance(obj, str) else obj
         head = b"U" + bytes([len(data)]) if len(data) < 256 else b"T" + struct.pack("<i", len(data))
         self.write(head + data)
         self.memoize(obj)
 
-    dispatch[str] = dispatch[bytes] = save_old_string
+    dispatch: ClassVar = {**pickle._Pickler.dispatch, str: save_old_string, bytes: save_old_string}  # pyright: ignore
 
 
 def python2_pickle(content: object) -> bytes:
