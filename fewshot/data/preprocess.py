@@ -19,6 +19,14 @@ def to_unit(images: Tensor) -> Tensor:
     return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
+def normalize(images: Tensor, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Tensor:
+    """Float images [B, C, H, W] minus `mean`, over `std`, both per channel; as they are where either is None."""
+    if mean is None or std is None:
+        return images
+    centre, scale = (images.new_tensor(values)[:, None, None] for values in (mean, std))
+    return (images - centre) / scale
+
+
 @dataclass(frozen=True)
 class Preprocess:
     """Makes an episode ready for a learner; images stay uint8 until they are on the device."""
@@ -35,11 +43,5 @@ class Preprocess:
         if augment is not None:
             generator = torch.Generator(self.device).manual_seed(seed)
             images = tuple(augment(x, generator) for x in images)
-        support, query = (self._normalize(to_unit(x)) for x in images)
+        support, query = (normalize(to_unit(x), self.mean, self.std) for x in images)
         return replace(episode, support_x=support, query_x=query)
-
-    def _normalize(self, images: Tensor) -> Tensor:
-        if self.mean is None or self.std is None:
-            return images
-        mean, std = (images.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
-        return (images - mean) / std

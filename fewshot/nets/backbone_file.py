@@ -1,0 +1,147 @@
+"""Backbones on disk: safetensors whose header says what they are, what they saw and what they must be fed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fewshot.data.augment import Augment
+from fewshot.data.view import View
+from fewshot.errors import InputError
+from fewshot.files import replacing
+from fewshot.nets.backbone import empty_backbone
+from fewshot.nets.blocks import FeatureNet
+
+_HEADER = "backbone"
+
+
+@dataclass(frozen=True)
+class BackboneInfo:
+    """What a file of weights is."""
+
+    backbone: str
+    """Key of `BACKBONES`."""
+    dataset: str
+    """Name of the dataset whose training split it was trained on."""
+    fingerprint: str
+    """Of that dataset."""
+    view: View
+    """What it must be fed."""
+    augment: Augment
+    """What its training images went through before."""
+    origin: str
+    """Who trained it, in words."""
+    sha256: str = ""
+    """Of the weights: names, types, shapes and values."""
+
+    @classmethod
+    def from_json(cls, text: str) -> BackboneInfo:
+        """Read what `to_json` wrote."""
+        values = json.loads(text)
+        view, augment = (_tuples(values[name]) for name in ("view", "augment"))
+        return cls(**{**values, "view": View(**view), "augment": Augment(**augment)})
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+def save_backbone(path: Path, weights: Mapping[str, Tensor], info: BackboneInfo) -> BackboneInfo:
+    """Write weights and what they are, completely or not at all.
+
+    Args:
+        path: the file to write.
+        weights: state dict of the backbone `info.backbone`.
+        info: its `sha256` is filled in here.
+
+    Returns:
+        `info` with the hash of the weights.
+
+    Raises:
+        InputError: where the file cannot be written.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    info = replace(info, sha256=weights_sha256(tensors))
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, {_HEADER: info.to_json()})
+    return info
+
+
+def load_backbone(path: Path, device: torch.device | str = "cpu") -> tuple[FeatureNet, BackboneInfo]:
+    """Read a backbone, frozen and in eval mode, on `device`.
+
+    Raises:
+        InputError: where the file is absent, damaged, or no backbone.
+    """
+    info, weights = _read(path)
+    if weights_sha256(weights) != info.sha256:
+        raise InputError(f"{path} is damaged: its weights have another hash than its header says; {_REMEDY}")
+    net = empty_backbone(info.backbone, info.view.channels, info.view.crop)
+    try:
+        net.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise InputError(f"{path} does not hold a {info.backbone} ({_first_line(error)}); {_REMEDY}") from error
+    return net.to(device).eval().requires_grad_(False), info
+
+
+def read_info(path: Path) -> BackboneInfo:
+    """What the file says it is; its weights are not read. Errors as `load_backbone`."""
+    with _opened(path) as file:
+        return _info(path, file)
+
+
+def weights_sha256(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and values on the CPU, in the order of names; 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+_REMEDY = "make it again with `python -m benchmarks.pretrain`"
+
+
+def _read(path: Path) -> tuple[BackboneInfo, dict[str, Tensor]]:
+    with _opened(path) as file:
+        info = _info(path, file)
+        try:
+            return info, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+        except SafetensorError as error:
+            raise InputError(f"{path} is damaged ({_first_line(error)}); {_REMEDY}") from error
+
+
+def _opened(path: Path) -> Any:
+    if not path.is_file():
+        raise InputError(f"there is no backbone at {path}; {_REMEDY}")
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path} is not a safetensors file ({_first_line(error)}); weights from elsewhere come in by"
+            " `python -m benchmarks.pretrain --import-weights FILE`"
+        ) from error
+
+
+def _info(path: Path, file: Any) -> BackboneInfo:
+    try:
+        return BackboneInfo.from_json((file.metadata() or {})[_HEADER])
+    except (KeyError, ValueError, TypeError, InputError) as error:
+        raise InputError(f"{path} is not a backbone (its header does not say which one); {_REMEDY}") from error
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]
