@@ -100,7 +100,7 @@ def _draw_block(axes: Axes, split: Split, rows: np.ndarray, per_class: int) -> N
         examples = split.class_offsets[row] + _spread(int(split.class_sizes[row]), per_class)
         sheet[place, :, : len(examples)] = split.images[examples].swapaxes(0, 1)
     sheet = sheet.reshape(len(rows) * side_y, per_class * side_x, channels)
-    axes.imshow(sheet if channels == 3 else sheet[..., 0], cmap="gray", vmin=0, vmax=255, aspect="auto")
+    axes.imshow(np.broadcast_to(sheet, (*sheet.shape[:2], 3)), aspect="auto")
     names = [split.class_names[row] for row in rows]
     short = [name if len(name) <= _LETTERS else name[: _LETTERS - 1] + "…" for name in names]
     axes.set_yticks((np.arange(len(rows)) + 0.5) * side_y - 0.5, short, fontsize=7)

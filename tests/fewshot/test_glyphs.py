@@ -15,7 +15,7 @@ from fewshot.data.glyphs import Recipe
 from fewshot.data.store import Dataset
 from fewshot.errors import InputError
 
-FINGERPRINT = "4a4878f8424bcd6e5aeabbfd1ee2536ed3e9cb6c8c4aeef6b83a184a827f623b"
+FINGERPRINT = "6e3668891912376d50c57368adfdae7122a72037319cc9c7cdb8207210689963"
 CLEAN = Variation(
     size=(20, 20), stretch=0, shift=0, rotation=0, shear=0, warp=0, stroke=0, softness=(1, 1), contrast=(1, 1),
     inverted=0, clouds=0, noise=0, strokes=0,
@@ -179,12 +179,30 @@ def test_every_strength_changes_the_images(letter):
         assert (changed != base).any(), field.name
 
 
+def test_characters_stay_within_their_shift(letter):
+    shifted, _ = vary(letter.masks, replace(CLEAN, size=(14, 14), shift=3), (1, 2), 0, 300)
+    for axis in (1, 2):
+        inked = (shifted[..., 0] < 128).any(axis=axis)
+        middles = np.array([np.flatnonzero(image)[[0, -1]].mean() - 13.5 for image in inked])
+        assert middles.min() == pytest.approx(-3, abs=0.6)
+        assert middles.max() == pytest.approx(3, abs=0.6)
+
+
+def test_an_image_has_none_to_all_of_the_foreign_strokes(letter):
+    clean, _ = vary(letter.masks, CLEAN, (1, 2), 0, 300)
+    cluttered, _ = vary(letter.masks, replace(CLEAN, strokes=3), (1, 2), 0, 300)
+    untouched = (clean == cluttered).all(axis=(1, 2, 3)).mean()
+    assert untouched == pytest.approx(0.25, abs=0.1)
+
+
 def test_noise_has_the_promised_deviation(letter):
     grey = replace(CLEAN, size=(1, 1), contrast=(0, 0))
     still, _ = vary(letter.masks, grey, (1, 2), 0, 200)
     noisy, _ = vary(letter.masks, replace(grey, noise=0.05), (1, 2), 0, 200)
     inside = (still > 64) & (still < 192)  # far enough from black and white that no noise is cut off
-    assert (noisy.astype(float) - still)[inside].std() / 255 == pytest.approx(0.05, rel=0.02)
+    difference = (noisy.astype(float) - still)[inside] / 255
+    assert difference.std() == pytest.approx(0.05, rel=0.02)
+    assert difference.mean() == pytest.approx(0, abs=0.001)
 
 
 @pytest.mark.parametrize("wrong", [{"strokes": 99}, {"strokes": -1}, {"size": (22.0, 15.0)}])
