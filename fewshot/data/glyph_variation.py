@@ -64,11 +64,11 @@ class Variation:
     warp: float = 1.2
     stroke: float = 0.4
     softness: tuple[float, float] = (1.0, 2.0)
-    contrast: tuple[float, float] = (0.35, 0.9)
+    contrast: tuple[float, float] = (0.5, 0.9)
     inverted: float = 0.0
-    clouds: float = 0.15
+    clouds: float = 0.1
     noise: float = 0.06
-    strokes: int = 3
+    strokes: int = 1
     stroke_length: tuple[float, float] = (6.0, 16.0)
     stroke_width: tuple[float, float] = (1.0, 2.5)
     stroke_ink: tuple[float, float] = (0.3, 0.9)

@@ -1,0 +1,38 @@
+"""The README's own example runs as written, and its commands exist."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_regularizer_of_the_readme_runs_as_written(tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    name, arguments = re.search(r"`python (\w+\.py) (--regularizer [^`]*)`", README).groups()
+    (tmp_path / name).write_text(code)
+    budget = "--training.episodes 4 --training.validate-every 4 --training.validation-episodes 2 --test.episodes 3"
+    process = subprocess.run(
+        [sys.executable, name, *arguments.split(), *budget.split(), "--quiet"],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    (record,) = (tmp_path / "results" / "runs").rglob("record.json")
+    content = json.loads(record.read_text())
+    assert content["config"]["regularizer"] == "small_updates"
+    assert content["training"]["episode"] == 4
+    assert "small_updates" in process.stdout
+
+
+def test_files_and_modules_of_the_readme_exist():
+    root = Path(__file__).parents[1]
+    for link in re.findall(r"\]\(([\w/.]+)\)", README):
+        assert (root / link).is_file(), link
+    for module in re.findall(r"python -m ((?:benchmarks|data_prep)\.[a-z_]+)", README):
+        assert (root / (module.replace(".", "/") + ".py")).is_file(), module
