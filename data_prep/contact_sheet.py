@@ -98,7 +98,7 @@ def _draw_block(axes: Axes, split: Split, rows: np.ndarray, per_class: int) -> N
     sheet = np.full((len(rows), side_y, per_class, side_x, channels), 255, dtype=np.uint8)
     for place, row in enumerate(rows):
         examples = split.class_offsets[row] + _spread(int(split.class_sizes[row]), per_class)
-        sheet[place, :, : len(examples)] = split.images[examples].swapaxes(0, 1)
+        sheet[place, :, : len(examples)] = split.read(examples).swapaxes(0, 1)
     sheet = sheet.reshape(len(rows) * side_y, per_class * side_x, channels)
     axes.imshow(np.broadcast_to(sheet, (*sheet.shape[:2], 3)), aspect="auto")
     names = [split.class_names[row] for row in rows]
