@@ -12,6 +12,7 @@ from pathlib import Path
 import gdown
 import pooch
 
+from data_prep.formats.sources import printable
 from data_prep.resumable import MirrorError, Patience, download, refuse_error_page, version_file
 from fewshot.console import progress
 from fewshot.errors import InputError
@@ -126,7 +127,7 @@ def _download_from_drive(drive_id: str, part: Path, quiet: bool) -> None:
     except Exception as error:  # gdown's errors have no base class in common, and differ between its versions
         if isinstance(error, OSError) and error.errno:
             raise
-        raise MirrorError(f"Google Drive: {' '.join(str(error).split())[:120]}") from error
+        raise MirrorError(f"Google Drive: {printable(error)}") from error
     with open(whole, "rb") as file:
         refuse_error_page(file.read(512), part)
     os.replace(whole, part)

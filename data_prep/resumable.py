@@ -12,7 +12,7 @@ from pathlib import Path
 
 import requests
 
-from data_prep.formats.sources import DOWNLOAD_FAILURES, KINDS, identify_bytes
+from data_prep.formats.sources import DOWNLOAD_FAILURES, KINDS, identify_bytes, printable
 from fewshot.errors import InputError
 
 Report = Callable[[int, int | None], None]
@@ -91,7 +91,7 @@ def _attempt(url: str, part: Path, timeout: float, report: Report, any_mirror: b
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
         raise _BrokenError("the connection broke off or took too long") from error
     except requests.RequestException as error:
-        raise MirrorError(f"{type(error).__name__}: {str(error)[:80]}") from error
+        raise MirrorError(f"{type(error).__name__}: {printable(error)}") from error
 
 
 def _headers(url: str, part: Path, any_mirror: bool) -> dict[str, str]:

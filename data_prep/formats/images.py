@@ -14,6 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 from PIL import Image
 
+from data_prep.formats.sources import printable
 from fewshot.errors import InputError, one_of
 
 Resample = Literal["nearest", "bilinear", "bicubic", "lanczos", "box"]
@@ -80,7 +81,7 @@ def decode(
     except InputError:
         raise
     except _DAMAGE as error:
-        raise InputError(f"{name} is a damaged image or none ({str(error)[:80]}); replace or remove it") from error
+        raise InputError(f"{name} is a damaged image or none ({printable(error)}); replace or remove it") from error
 
 
 def decode_many(

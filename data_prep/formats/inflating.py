@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
+from data_prep.formats.sources import printable
 from fewshot.errors import InputError
 
 MAX_RATIO = 200
@@ -67,7 +68,7 @@ def explained(label: str) -> Iterator[None]:
     except InputError:
         raise
     except _DAMAGE as error:
-        text = str(error)[:80] or type(error).__name__
+        text = printable(error) or type(error).__name__
         raise InputError(f"{label} is truncated or damaged ({text}); delete it and fetch it again") from error
 
 

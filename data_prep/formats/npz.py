@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 
 from data_prep.formats.archives import open_archive
-from data_prep.formats.sources import Source, reading, source_of, truncated
+from data_prep.formats.sources import Source, printable, reading, source_of, truncated
 from fewshot.errors import InputError
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -62,7 +62,7 @@ def _header(stream: IO[bytes], member: Source) -> tuple[tuple[int, ...], np.dtyp
         with warnings.catch_warnings(action="ignore"):  # numpy warns of Python 2's "84L"
             shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
     except (ValueError, LookupError, TypeError, SyntaxError, RecursionError, tokenize.TokenError) as error:
-        raise InputError(f"{member.label} has a damaged header ({str(error)[:80]}); fetch it again") from error
+        raise InputError(f"{member.label} has a damaged header ({printable(error)}); fetch it again") from error
     if dtype.hasobject or fortran or not shape or shape[0] < 0 or min(dtype.itemsize, *shape[1:], 1) < 1:
         raise InputError(f"{member.label} is an array of {dtype} {shape}, not of plain rows; give the right file")
     if math.prod(shape) * dtype.itemsize > member.size:

@@ -24,6 +24,7 @@ from data_prep.formats.plain_objects import (
     PendingDtype,
     text_if_utf8,
 )
+from data_prep.formats.sources import printable
 
 _MAX_STACK = 1 << 20
 _MAX_CONTAINERS = 1 << 22
@@ -156,13 +157,13 @@ class Machine:
     def name(self, module: Any, attribute: Any) -> None:
         name = Name(module, attribute)
         if name not in NAMES:
-            raise NotPlainError(f"{module}.{attribute}"[:120])
+            raise NotPlainError(printable(f"{module}.{attribute}"))
         self.stack.append(name)
 
     def reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
         if function not in CONSTRUCTORS:
-            raise NotPlainError(f"a call of {function!r:.80}")
+            raise NotPlainError(f"a call of a {type(function).__name__}")
         self.stack.append(CONSTRUCTORS[function](*arguments))
 
     def build(self) -> None:

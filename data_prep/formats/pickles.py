@@ -12,7 +12,7 @@ import numpy as np
 
 from data_prep.formats.pickle_machine import Machine, TruncatedError
 from data_prep.formats.plain_objects import NotPlainError
-from data_prep.formats.sources import Source, reading, source_of
+from data_prep.formats.sources import Source, printable, reading, source_of
 from fewshot.errors import InputError
 
 _REMEMBERED = 256
@@ -70,4 +70,4 @@ def _explained(name: str) -> Iterator[None]:
     except TruncatedError as error:
         raise InputError(f"{name} is truncated ({error}); delete it and fetch it again") from error
     except (ValueError, TypeError, LookupError, OverflowError, struct.error) as error:
-        raise InputError(f"{name} is a damaged pickle ({str(error)[:80]}); delete it and fetch it again") from error
+        raise InputError(f"{name} is a damaged pickle ({printable(error)}); delete it and fetch it again") from error

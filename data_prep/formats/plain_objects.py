@@ -59,7 +59,7 @@ class PendingDtype(Pending):
 class PendingArray(Pending):
     def __init__(self, kind: Any, shape: Any, code: Any) -> None:
         if kind != Name("numpy", "ndarray"):
-            raise NotPlainError(f"subclasses of arrays, {kind!r:.80}")
+            raise NotPlainError("a subclass of arrays")
 
     def build(self, state: Any) -> np.ndarray:
         """`state` is (version, shape, type, Fortran order?, bytes)."""
@@ -78,7 +78,7 @@ def make_array(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     if not isinstance(dtype, np.dtype) or not isinstance(shape, tuple) or len(shape) > _MAX_DIMENSIONS:
         raise NotPlainError("an array without a plain type and shape")
     if any(type(side) is not int or side < 0 for side in shape):
-        raise NotPlainError(f"an array of shape {str(shape)[:80]}")
+        raise NotPlainError("an array of impossible shape")
     claimed = math.prod(shape) * dtype.itemsize
     if claimed != len(data):
         raise NotPlainError(f"an array of {claimed} bytes, bringing {len(data)}")
@@ -97,7 +97,7 @@ def _make_scalar(dtype: Any, data: Any) -> Any:
 def _encode(text: Any, encoding: Any) -> bytes:
     """What Python 3 writes for bytes below protocol 3."""
     if as_text(encoding) not in ("latin1", "latin-1"):
-        raise NotPlainError(f"the encoding {encoding!r:.40}")
+        raise NotPlainError("another encoding than latin-1")
     return as_text(text).encode("latin-1")
 
 
@@ -110,7 +110,7 @@ def as_text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8")
     if not isinstance(value, str):
-        raise NotPlainError(f"{value!r:.40} where a string belongs")
+        raise NotPlainError(f"a {type(value).__name__} where a string belongs")
     return value
 
 
@@ -119,7 +119,7 @@ def as_bytes(value: Any) -> bytes:
     if isinstance(value, str):
         return value.encode("utf-8")
     if not isinstance(value, bytes):
-        raise NotPlainError(f"{value!r:.40} where bytes belong")
+        raise NotPlainError(f"a {type(value).__name__} where bytes belong")
     return value
 
 

@@ -164,6 +164,11 @@ def peek_kind(stream: IO[bytes]) -> str:
     return identify_bytes(stream.peek(_HEAD)[:_HEAD])  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def printable(text: object, limit: int = 100) -> str:
+    """What a stranger's file or a library says, cut short and without control characters, for an error's one line."""
+    return "".join(letter if letter.isprintable() else " " for letter in str(text)[:limit]).strip()
+
+
 def mistaken(name: str, found: str, wanted: tuple[str, ...]) -> InputError:
     """The error for a file that is of another kind than `wanted`."""
     wish = " or ".join(KINDS[kind] for kind in wanted)
