@@ -23,6 +23,7 @@ def _declare_missing_operators() -> None:
 
 _declare_missing_operators()
 
-from torchvision import datasets, models, transforms  # noqa: E402
+from torchvision import datasets, models  # noqa: E402
+from torchvision.transforms import v2 as transforms  # noqa: E402
 
 __all__ = ["datasets", "models", "transforms"]
