@@ -1,8 +1,8 @@
 """The contract of every neural optimizer, and the one line that all inner loops share.
 
-A neural optimizer is one small network applied independently to *rows*: `core(state, hidden) -> (update, hidden)`. A
-row is one weight of the optimizee (general training, Meta-LSTM) or one query example (SIB). The core never sees
-networks, losses, datasets or episodes; whoever calls it observes (builds the state) and applies (uses the update).
+A neural optimizer is one small network applied to *rows*: `core(state, hidden) -> (update, hidden)`. A row is one
+weight of the optimizee (general training, Meta-LSTM) or one query example (SIB). The core never sees networks, losses,
+datasets or episodes; whoever calls it observes (builds the state) and applies (uses the update).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Step(NamedTuple):
 class Response:
     """The update as a function of some state columns, everything else held fixed.
 
-    The default differentiates by autograd. A core that knows its derivative in closed form overrides `pull`.
+    The default differentiates by autograd. A core that knows its derivative in closed form overrides `vjp`.
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
@@ -44,11 +44,19 @@ class Response:
         """Values of the chosen columns [rows, c] -> updates [rows, O]."""
         return self._function(values)
 
-    def pull(self, values: Tensor, cotangent: Tensor) -> Tensor:
-        """Vector-Jacobian product at `values` [rows, c] with `cotangent` [rows, O] -> [rows, c]; no graph is kept."""
+    def vjp(self, values: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The updates at `values`, and their vector-Jacobian product; neither has a graph.
+
+        Args:
+            values: [rows, c].
+
+        Returns:
+            Updates [rows, O], and a function to be called once: cotangent [rows, O] -> [rows, c].
+        """
         with torch.enable_grad():
             values = values.detach().requires_grad_()
-            return torch.autograd.grad(self(values), values, cotangent)[0]
+            update = self(values)
+        return update.detach(), lambda cotangent: torch.autograd.grad(update, values, cotangent)[0]
 
 
 class NeuralOptimizer(nn.Module):
@@ -64,6 +72,9 @@ class NeuralOptimizer(nn.Module):
     """Named parts of a state row, for example {"features": slice(0, 4), "gradient": slice(4, 5)}."""
     smooth_columns: str = "all"
     """The part that smoothness perturbs unless told otherwise; a name in `columns`, or "all"."""
+    independent_rows: bool = True
+    """Whether a row's update depends on that row alone. Where it does not, states may have leading axes,
+    [..., rows, F]: rows depend on each other within one index of those, never across."""
 
     def init_hidden(self, rows: int) -> Hidden:
         """The memory of `rows` rows before the first inner step."""
@@ -96,7 +107,7 @@ class NeuralOptimizer(nn.Module):
         """
 
         def update(values: Tensor) -> Tensor:
-            state = torch.cat([step.state[:, : columns.start], values, step.state[:, columns.stop :]], dim=1)
+            state = torch.cat([step.state[..., : columns.start], values, step.state[..., columns.stop :]], dim=-1)
             return self(state, step.hidden)[0]
 
         return Response(update)

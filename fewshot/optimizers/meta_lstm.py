@@ -5,6 +5,8 @@ Sachin Ravi, Hugo Larochelle, "Optimization as a Model for Few-Shot Learning", I
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -118,5 +120,5 @@ class _AffineInGradient(Response):
     def __call__(self, values: Tensor) -> Tensor:
         return self._offset - self._learn * values
 
-    def pull(self, values: Tensor, cotangent: Tensor) -> Tensor:
-        return -self._learn.detach() * cotangent
+    def vjp(self, values: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        return self(values).detach(), lambda cotangent: -self._learn.detach() * cotangent

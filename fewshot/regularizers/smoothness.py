@@ -47,14 +47,18 @@ class Smoothness(Regularizer):
         return gap.mean() if self.options.reduction == "mean" else gap.sum()
 
     def gap(self, core: NeuralOptimizer, step: Step) -> Tensor:
-        """The (approximate) maximum of ||u(s) - u(s')||² of every row: [rows], differentiable in the parameters."""
+        """The (approximate) maximum of ||u(s) - u(s')||² of every row: [rows], differentiable in the parameters.
+
+        Where rows depend on each other (`core.independent_rows` is False) all of them are perturbed together, to
+        maximize the sum of their gaps.
+        """
         columns = self._columns(core)
         if self.options.maximum in ("auto", "exact"):
             exact = core.max_gap(step, self.options.radius, columns)
             if exact is not None:
                 return exact
         response = core.response(step, columns)
-        center = step.state[:, columns].detach()
+        center = step.state[..., columns].detach()
         if self.options.maximum == "endpoints":
             ends = [self._distance(response, center + end, step) for end in (-self.options.radius, self.options.radius)]
             return torch.maximum(*ends)
@@ -69,13 +73,14 @@ class Smoothness(Regularizer):
         noise = torch.randn(center.shape, generator=self._own_generator(center.device), device=center.device)
         values = torch.clamp(center + options.pgd_start * noise.to(center), low, high)
         for _ in range(options.pgd_steps):
-            ascent = response.pull(values, response(values) - update)
+            moved, pull = response.vjp(values)
+            ascent = pull(moved - update)
             values = torch.clamp(values + options.pgd_step_size * options.radius * ascent.sign(), low, high)
         return values
 
     @staticmethod
     def _distance(response: Response, values: Tensor, step: Step) -> Tensor:
-        return (response(values) - step.update).square().sum(dim=1)
+        return (response(values) - step.update).square().sum(dim=-1)
 
     def _columns(self, core: NeuralOptimizer) -> slice:
         return core.column_slice(core.smooth_columns if self.options.columns == "default" else self.options.columns)

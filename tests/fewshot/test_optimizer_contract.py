@@ -45,11 +45,38 @@ def test_named_columns_lie_in_the_state(core):
     assert core.smooth_columns in {"all", *core.columns}
 
 
-def test_rows_are_independent(core):
+def test_rows_depend_on_each_other_only_where_the_core_says_so(core):
     together = take_steps(core, 1)
+    if not core.independent_rows:
+        alone = core(together.state[:-1], tuple(h[:-1] for h in together.hidden))[0]
+        assert (alone - together.update[:-1]).abs().max() > 1e-3
+        return
     for row in range(ROWS):
         alone = core(together.state[row : row + 1], tuple(h[row : row + 1] for h in together.hidden))[0]
         torch.testing.assert_close(alone[0], together.update[row], rtol=1e-12, atol=1e-12)
+
+
+def test_permuting_rows_permutes_updates(core):
+    step, order = take_steps(core, 2), torch.randperm(ROWS, generator=torch.Generator().manual_seed(0))
+    permuted = core(step.state[order], tuple(h[order] for h in step.hidden))[0]
+    torch.testing.assert_close(permuted, step.update[order], rtol=1e-12, atol=1e-12)
+
+
+def test_groups_of_dependent_rows_do_not_see_each_other(core):
+    """States [groups, rows, F] give what the groups give one by one, and so does what smoothness asks of them."""
+    if core.independent_rows:
+        return
+    states = torch.randn(2, 3, ROWS, core.state_size, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    update = core(states, ())[0]
+    moved, pull = core.response(Step(states, (), update, ()), slice(0, core.state_size)).vjp(states + 0.1)
+    pulled = pull(update)
+    for group in [(0, 0), (1, 2)]:
+        alone = core(states[group], ())[0]
+        torch.testing.assert_close(update[group], alone, rtol=1e-12, atol=1e-12)
+        response = core.response(Step(states[group], (), alone, ()), slice(0, core.state_size))
+        moved_alone, pull_alone = response.vjp(states[group] + 0.1)
+        torch.testing.assert_close(moved[group], moved_alone, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(pulled[group], pull_alone(alone), rtol=1e-10, atol=1e-12)
 
 
 def test_forward_is_pure(core):
@@ -108,8 +135,11 @@ def test_response_pulls_back_the_derivative_of_the_update(core):
         update = core(state, step.hidden)[0]
         cotangent = torch.linspace(-1, 1, update.numel(), dtype=torch.float64).view_as(update)
         (expected,) = torch.autograd.grad(update, leaf, cotangent)
-        pulled = core.response(step, columns).pull(leaf.detach(), cotangent)
+        moved, pull = core.response(step, columns).vjp(leaf.detach())
+        pulled = pull(cotangent)
+        torch.testing.assert_close(moved, update, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(pulled, expected, rtol=1e-10, atol=1e-12)
+        assert not moved.requires_grad
         assert not pulled.requires_grad
 
 

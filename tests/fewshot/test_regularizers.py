@@ -128,7 +128,7 @@ def test_pgd_stays_in_the_ball_and_in_its_columns(columns, options):
     core.response = lambda step, part: response(core, step, part)
     regularizer.gap(core, step)
     chosen = core.column_slice(core.smooth_columns if columns == "default" else columns)
-    assert len(seen) == 2 * regularizer.options.pgd_steps + 1
+    assert len(seen) == regularizer.options.pgd_steps + 1
     for state in seen:
         moved = (state - step.state).abs()
         assert moved[:, chosen].max() <= 0.2 + 1e-12
