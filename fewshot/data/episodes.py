@@ -29,9 +29,9 @@ class Episode:
     each class once (methods that take mini-batches of the support rely on it).
 
     Attributes:
-        support_x: uint8 [N*K, C, H, W] in channels-last memory order.
+        support_x: uint8 [N*K, C, H, W] in channels-last memory order; float32 [N*K, D] where the split holds features.
         support_y: int64 [N*K], labels 0..N-1.
-        query_x: uint8 [N*Q, C, H, W] in channels-last memory order.
+        query_x: uint8 [N*Q, C, H, W], or float32 [N*Q, D], likewise.
         query_y: int64 [N*Q], labels 0..N-1.
         classes: int64 [N], the class of the split behind each label.
         support_index: int64 [N*K], rows of the split.
@@ -89,29 +89,40 @@ class EpisodeSampler:
         Returns:
             The classes, int64 [N], and their rows of the split, int64 [N, K+Q]: the first K columns are the support.
         """
-        key = np.array([self.seed, whole_number("episode index", index, 0)], dtype=np.uint64)
-        stream = np.random.Philox(key=key)
+        return self._rows(self._stream(index))
+
+    def __getitem__(self, index: int) -> Episode:
+        stream = self._stream(index)
+        classes, rows = self._rows(stream)
+        rows = rows.T.ravel()
+        images, support = self._images(rows, stream), self.way * self.shot
+        labels = torch.arange(self.way)
+        return Episode(
+            support_x=images[:support],
+            support_y=labels.repeat(self.shot),
+            query_x=images[support:],
+            query_y=labels.repeat(self.query),
+            classes=classes,
+            support_index=rows[:support],
+            query_index=rows[support:],
+        )
+
+    def _stream(self, index: int) -> np.random.Philox:
+        return np.random.Philox(key=np.array([self.seed, whole_number("episode index", index, 0)], dtype=np.uint64))
+
+    def _rows(self, stream: np.random.Philox) -> tuple[np.ndarray, np.ndarray]:
         sizes = self.split.class_sizes
         classes = _draw(stream, np.array([len(sizes)]), self.way)[0]
         members = _draw(stream, sizes[classes], self.shot + self.query)
         return classes, self.split.class_offsets[classes, None] + members
 
-    def __getitem__(self, index: int) -> Episode:
-        classes, rows = self.indices(index)
-        support, query = rows[:, : self.shot].T.ravel(), rows[:, self.shot :].T.ravel()
-        labels = torch.arange(self.way)
-        return Episode(
-            support_x=self._images(support),
-            support_y=labels.repeat(self.shot),
-            query_x=self._images(query),
-            query_y=labels.repeat(self.query),
-            classes=classes,
-            support_index=support,
-            query_index=query,
-        )
+    def _images(self, rows: np.ndarray, stream: np.random.Philox) -> Tensor:
+        values = torch.from_numpy(self._read(rows, stream))
+        return values.permute(0, 3, 1, 2) if values.ndim == 4 else values
 
-    def _images(self, rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(self.split.read(rows)).permute(0, 3, 1, 2)
+    def _read(self, rows: np.ndarray, stream: np.random.Philox) -> np.ndarray:
+        """Read rows; `stream` is the episode's own, and a subclass may draw from it what else the episode needs."""
+        return self.split.read(rows)
 
     def _check_split(self) -> None:
         split, sizes = self.split, self.split.class_sizes
