@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from benchmarks.config import RunConfig
+from fewshot.data.catalog import CATALOG
 from fewshot.engine.train import TrainingOptions
 from fewshot.errors import one_of
 from fewshot.learners.meta_lstm import MetaLSTMOptions
@@ -30,11 +31,15 @@ def meta_lstm_paper(base: RunConfig) -> RunConfig:
 
 
 def meta_lstm_authors_code(base: RunConfig) -> RunConfig:
-    """Xiong & Hsieh's published code (SmoothedOptimizer), without its leak between episodes (docs/deviations.md)."""
+    """Xiong & Hsieh's published code (SmoothedOptimizer), without its leak between episodes (docs/deviations.md).
+
+    Images are normalized where mean and deviation are published, and augmented where a mirror image makes sense.
+    """
     one_shot = base.shot == 1
+    facts = CATALOG.get(base.dataset)
     return replace(
         base,
-        normalize=True,
+        normalize=facts is not None and facts.mean is not None,
         learner=MetaLSTMOptions(
             inner_epochs=10 if one_shot else 8,
             batch_size=base.way * base.shot,
@@ -45,7 +50,11 @@ def meta_lstm_authors_code(base: RunConfig) -> RunConfig:
         ),
         penalty=PenaltyOptions(pgd_start=0.01),
         training=TrainingOptions(
-            episodes=50_000, meta_rate=1e-4 if one_shot else 1e-3, clip="value", clip_at=1.0, augment=True
+            episodes=50_000,
+            meta_rate=1e-4 if one_shot else 1e-3,
+            clip="value",
+            clip_at=1.0,
+            augment=facts is not None and facts.flip,
         ),
     )
 
