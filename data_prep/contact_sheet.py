@@ -74,10 +74,9 @@ def _refuse_unknown(dataset: Dataset, classes: Collection[str] | None) -> None:
 def _band(split: Split, classes: Collection[str] | None) -> _Band:
     wanted = [row for row, name in enumerate(split.class_names) if classes is None or name in classes]
     rows = np.array(wanted, dtype=np.int64)[_spread(len(wanted), CLASSES_PER_SPLIT)]
-    note = f", {len(rows)} of them shown" if len(rows) < len(split.class_names) else ""
-    return _Band(
-        split, rows, f"{split.name}: {len(split.class_names)} classes, {int(split.class_offsets[-1])} images{note}"
-    )
+    note = f" ({len(rows)} shown)" if len(rows) < len(split.class_names) else ""
+    images = int(split.class_offsets[-1])
+    return _Band(split, rows, f"{split.name}: {len(split.class_names)} classes{note}, {images} images")
 
 
 def _draw_band(figure: Figure, band: _Band, per_class: int, top: float) -> None:
