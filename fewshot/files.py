@@ -34,8 +34,8 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         _move(temporary, path)
-    except OSError as error:
-        if _out_of_room(error):
+    except (OSError, RuntimeError) as error:
+        if out_of_room(error):
             raise unwritable(path, error) from error
         raise
     finally:
@@ -73,9 +73,37 @@ def only_one(folder: Path, activity: str) -> Iterator[None]:
         os.close(handle)
 
 
-def unwritable(path: Path, error: OSError) -> InputError:
+def unwritable(path: Path, error: OSError | RuntimeError) -> InputError:
     """The error to raise where `path` cannot be written."""
-    return InputError(f"cannot write {path}: {error.strerror or error}; free space there or choose another folder")
+    reason = getattr(error, "strerror", None) or error
+    return InputError(f"cannot write {path}: {reason}; free space there or choose another folder")
+
+
+def reserve(path: Path, size: int) -> None:
+    """Claim `size` more bytes of disk for a file before they are written, where the system can.
+
+    For writers that neither report nor survive a full disk cleanly, such as HDF5, which gives back what it did not use
+    when it closes a file that it opened for changes.
+
+    Raises:
+        InputError: where there is no room.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with open(path, "r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, size)
+        except OSError as error:
+            if out_of_room(error):
+                reason = f"{error.strerror}, {size / 1e6:,.0f} MB are needed"
+                raise unwritable(path.parent, OSError(error.errno, reason)) from error
+
+
+def out_of_room(error: OSError | RuntimeError) -> bool:
+    """Whether `error` says that a disk is full or a quota used up."""
+    if isinstance(error, OSError) and error.errno in _OUT_OF_ROOM:
+        return True
+    return any(f"errno = {number}," in str(error) for number in _OUT_OF_ROOM)  # how HDF5 says it
 
 
 def _temporary_beside(path: Path) -> tuple[int, Path]:
@@ -101,11 +129,6 @@ def _move(temporary: Path, path: Path) -> None:
     except OSError as error:
         raise unwritable(path, error) from error
     _flush_folder(path.parent)
-
-
-def _out_of_room(error: OSError) -> bool:
-    # HDF5 reports the number in its message only.
-    return error.errno in _OUT_OF_ROOM or any(f"errno = {number}," in str(error) for number in _OUT_OF_ROOM)
 
 
 def _remove_orphans(path: Path) -> None:

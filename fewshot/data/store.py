@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import mmap
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,11 +28,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fewshot.errors import InputError
-from fewshot.files import replacing
+from fewshot.files import replacing, reserve
 
 SCHEMA_VERSION = 1
 SPLITS = ("train", "val", "test")
 _HASH_CHUNK = 1 << 24
+_BYTES_OF_NAMES = 512  # of a row: its file name, with what HDF5 adds
+_SLACK = 1 << 20
 _READ_BETWEEN_UNMAPPINGS = 1 << 25
 
 
@@ -201,14 +204,18 @@ class DatasetWriter:
             split: one of `SPLITS`.
             classes: images of each class by class name, in class order.
             image_shape: (H, W, C).
+
+        Raises:
+            InputError: where the disk has no room for it.
         """
         offsets = np.concatenate([[0], np.cumsum(list(classes.values()), dtype=np.int64)]).astype(np.int64)
+        shape = (int(offsets[-1]), *image_shape)
         group = self._file.create_group(split)
-        create_contiguous(group, "images", (int(offsets[-1]), *image_shape), np.uint8)
+        create_contiguous(group, "images", shape, np.uint8)
         group.create_dataset("class_offsets", data=offsets)
         group.create_dataset("class_names", data=list(classes), dtype=h5py.string_dtype())
-        group.create_dataset("file_names", shape=(int(offsets[-1]),), dtype=h5py.string_dtype())
-        self._written[split] = np.zeros(int(offsets[-1]), dtype=bool)
+        group.create_dataset("file_names", shape=shape[:1], dtype=h5py.string_dtype())
+        self._written[split] = np.zeros(shape[0], dtype=bool)
 
     def write(self, split: str, start: int, images: np.ndarray, file_names: Sequence[str]) -> None:
         """Write rows `start` to `start + len(images)` of a split.
@@ -250,6 +257,7 @@ def writing(path: Path | str, name: str, sources: Any, resize: str) -> Iterator[
         InputError: where the folder cannot be written or the disk is full.
     """
     with replacing(Path(path)) as temporary:
+        reserve(temporary, _SLACK)
         # `replacing` holds the lock on the file; HDF5's own would collide with it.
         with h5py.File(temporary, "w", libver="v110", locking=False) as file:
             writer = DatasetWriter(file)
@@ -262,7 +270,13 @@ def writing(path: Path | str, name: str, sources: Any, resize: str) -> Iterator[
 
 
 def create_contiguous(group: h5py.Group, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> h5py.Dataset:
-    """Allocate an array as one extent whose place in the file is known at once, which is what readers map."""
+    """Allocate an array as one extent whose place in the file is known at once, which is what readers map.
+
+    Raises:
+        InputError: where the disk has no room for the array and the names of its rows.
+    """
+    room = math.prod(shape) * np.dtype(dtype).itemsize + shape[0] * _BYTES_OF_NAMES + _SLACK
+    reserve(Path(group.file.filename), room)
     early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     early.set_layout(h5py.h5d.CONTIGUOUS)
     early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -284,7 +298,7 @@ def fingerprint(splits: Mapping[str, Split]) -> str:
 
 
 def _chunks(split: Split) -> Iterator[bytes]:
-    remaining = int(np.prod(split.shape))
+    remaining = math.prod(split.shape) * split.dtype.itemsize
     with _reading(split.path) as file:
         file.seek(split.byte_offset)
         while remaining and (chunk := file.read(min(_HASH_CHUNK, remaining))):

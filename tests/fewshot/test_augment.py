@@ -129,6 +129,13 @@ def test_crops_are_distributed_as_torchvisions(size: tuple[int, int]) -> None:
     assert stats.ks_2samp(ours[:, 2] * ours[:, 3], theirs[:, 2] * theirs[:, 3]).pvalue > 1e-3
 
 
+def test_padded_crops_are_uniform_over_all_shifts() -> None:
+    boxes = Augment(**OFF | {"pad": 2}).draw(torch.Size([5000, 3, 9, 7]), seeded(1)).boxes
+    assert (boxes[:, 2:] == torch.tensor([9, 7])).all()
+    shifts = (boxes[:, 0] + 2) * 5 + boxes[:, 1] + 2
+    assert stats.chisquare(torch.bincount(shifts, minlength=25)).pvalue > 1e-3
+
+
 @pytest.mark.parametrize("size", [(10, 90), (90, 10), (30, 30)])
 def test_where_nothing_fits_the_crop_is_central(size: tuple[int, int]) -> None:
     augment = Augment(scale=(1.0, 1.0), ratio=(0.9, 0.95))
