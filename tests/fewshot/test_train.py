@@ -94,10 +94,17 @@ def test_training_learns_and_keeps_the_best_model():
     assert max(a for _, a, _ in observer.validations) == progress.best_accuracy
     best = next(e for e, a, _ in observer.validations if a == progress.best_accuracy)
     assert progress.best_episode == best
-    trainer.learner.load_state_dict(trainer.best)
-    assert validate(trainer.learner).mean() == progress.best_accuracy
     assert [point["episode"] for point in progress.curve] == [10, 20, 30, 40, 50, 60]
     assert set(progress.curve[0]) == {"episode", "loss", "accuracy", "penalty", "gradient_norm", "size"}
+
+
+def test_the_best_model_survives_later_steps():
+    trainer = make_trainer(meta_rate=1.0, validate_every=1, episodes=40)
+    progress = trainer.run(Silent())
+    assert progress.best_episode < 40
+    assert validate(trainer.learner).mean() < progress.best_accuracy
+    trainer.learner.load_state_dict(trainer.best)
+    assert validate(trainer.learner).mean() == progress.best_accuracy
 
 
 @pytest.mark.parametrize("stops", [(1,), (7,), (13, 29), (59,), (5, 6, 7, 8, 40)])
