@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from fewshot.errors import InputError
 from fewshot.files import unwritable
 
 _MIB = 1 << 20
+_LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOENT)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,12 @@ def _part_of(target: Path) -> Iterator[Path]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise InputError(f"another process is downloading {target}; wait for it") from None
-            yield part
+            try:
+                yield part
+            finally:
+                if part.exists() and part.stat().st_size == 0:
+                    part.unlink()
+                    version_file(part).unlink(missing_ok=True)
     except OSError as error:
         raise unwritable(target, error) from error
 
@@ -125,12 +132,17 @@ def _download_from_drive(drive_id: str, part: Path, quiet: bool) -> None:
     try:
         gdown.download(id=drive_id, output=str(whole), quiet=quiet, resume=True, use_cookies=False)
     except Exception as error:  # gdown's errors have no base class in common, and differ between its versions
-        if isinstance(error, OSError) and error.errno:
+        if isinstance(error, OSError) and error.errno in _LOCAL:
             raise
         raise MirrorError(f"Google Drive: {printable(error)}") from error
-    with open(whole, "rb") as file:
-        refuse_error_page(file.read(512), part)
     os.replace(whole, part)
+    with open(part, "rb") as file:
+        head = file.read(512)
+    try:
+        refuse_error_page(head, part)
+    except MirrorError:
+        os.truncate(part, 0)
+        raise
 
 
 def _by_hand(target: Path, known_hash: str | None, mirrors: Sequence[Mirror], failures: Sequence[str]) -> str:

@@ -18,7 +18,8 @@ from fewshot.errors import InputError
 Report = Callable[[int, int | None], None]
 """Called with (bytes so far, bytes in all, or None where the server does not say)."""
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 14  # what a break loses at most
+_FRUITFUL = 1 << 20
 _LONGEST_WAIT = 60.0
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 
@@ -69,7 +70,7 @@ def download(url: str, part: Path, patience: Patience, report: Report, any_mirro
         try:
             return _attempt(url, part, patience.timeout, report, any_mirror)
         except _BrokenError as error:
-            fruitless = 0 if part.stat().st_size - before >= _CHUNK else fruitless + 1
+            fruitless = 0 if part.stat().st_size - before >= _FRUITFUL else fruitless + 1
             if fruitless >= patience.attempts:
                 raise MirrorError(f"{error}, {fruitless} times in a row") from error
             time.sleep(min(max(patience.pause * 2 ** max(fruitless - 1, 0), error.wait), _LONGEST_WAIT))
