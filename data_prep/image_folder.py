@@ -21,8 +21,8 @@ from fewshot.data.catalog import CATALOG
 from fewshot.data.store import SPLITS
 from fewshot.errors import InputError
 
-_IN_SPLITS = re.compile(rf"(?:^|/)(train|val|test)/([^/]+)/(?:.+/)?({IMAGE})$", re.IGNORECASE)
-_IN_CLASSES = re.compile(rf"(?:^|/)([^/]+)/({IMAGE})$", re.IGNORECASE)
+_IN_SPLITS = re.compile(rf"(?:^|/)(?i:(train|val|test))/([^/]+)/(?:.+/)?({IMAGE})$")
+_IN_CLASSES = re.compile(rf"(?:^|/)([^/]+)/({IMAGE})$")
 _LARGEST_SEED = 2**63
 
 

@@ -39,7 +39,7 @@ def class_folders(found: Found) -> Plan | None:
 
     def place(name: str) -> Place | None:
         match = _CLASS_FOLDER.search(name)
-        return (match[1].replace("validation", "val"), match[2], match[3]) if match else None
+        return (match[1].lower().replace("validation", "val"), match[2], match[3]) if match else None
 
     layout = arrange(found.names, place)
     names = all_names(layout)

@@ -12,7 +12,6 @@ from data_prep.formats.images import Resample
 from data_prep.options import Options
 from data_prep.plan import Plan, edition_of
 from data_prep.recipe import Recipe, locate
-from fewshot.errors import InputError
 
 _MIB = 1 << 20
 _BYTES_PER_NAME = 128
@@ -55,14 +54,6 @@ class Job:
         """What happens to the pixels, in words."""
         resized = f"to {self.size}x{self.size} pixels with Pillow's {self.resample} filter where they had another size"
         return "; ".join(filter(None, [resized, self.plan.treatment]))
-
-    def refuse_full_disk(self) -> None:
-        """Raise `InputError` where the file has no room."""
-        if (free := free_bytes(self.target)) < self.bytes_needed:
-            raise InputError(
-                f"{self.target} needs {amount(self.bytes_needed)} where {amount(free)} are free; free space there or"
-                " choose another folder with --out"
-            )
 
 
 def decide(recipe: Recipe, options: Options, fetch: bool) -> Job:

@@ -37,7 +37,6 @@ def prepare(recipe: Recipe, options: Options) -> None:
 def _write(recipe: Recipe, options: Options) -> None:
     start = time.perf_counter()
     job = decide(recipe, options, fetch=True)
-    job.refuse_full_disk()
     sources = _sources(job, options.quiet)
     with writing(job.target, recipe.name, sources, job.treatment) as writer:
         twins = fill(writer, job, options.threads, options.quiet)

@@ -10,7 +10,7 @@ from data_prep.found import Found
 from data_prep.plan import Layout
 from fewshot.data.store import SPLITS
 
-IMAGE = r"[^/]+\.(?:png|jpe?g|bmp|gif|webp|ppm|pgm)"
+IMAGE = r"[^/]+\.(?i:png|jpe?g|bmp|gif|webp|ppm|pgm)"
 Place = tuple[str, str, str]
 """Split, class, and what orders the images of a class."""
 
