@@ -27,6 +27,7 @@ from fewshot.console import progress
 from fewshot.data.catalog import refuse_leak
 from fewshot.data.episodes import EpisodeSampler
 from fewshot.data.store import Dataset, Split, create_contiguous
+from fewshot.data.view import read_images
 from fewshot.engine.seeding import derive
 from fewshot.errors import InputError
 from fewshot.files import replacing
@@ -208,7 +209,7 @@ def extract(net: FeatureNet, info: BackboneInfo, split: Split, version: int) -> 
     device = next(net.parameters()).device
     for start in range(0, split.shape[0], BATCH):
         rows = np.arange(start, min(start + BATCH, split.shape[0]))
-        images: Tensor = torch.from_numpy(split.read(rows)).to(device).permute(0, 3, 1, 2)
+        images = read_images(split, rows, device)
         if version:
             generator = torch.Generator().manual_seed(derive(0, "features", split.name, version, start))
             images = info.augment(images, generator)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from fewshot.data.augment import Augment
 from fewshot.data.catalog import CATALOG
 from fewshot.data.preprocess import normalize, to_unit
-from fewshot.data.store import Dataset
+from fewshot.data.store import Dataset, Split
 from fewshot.errors import InputError
 
 
@@ -81,6 +83,11 @@ class View:
                     f"the backbone was trained on images of {_size(wanted)}, those of {dataset.name} are"
                     f" {_size(found)}; pre-train one on them"
                 )
+
+
+def read_images(split: Split, rows: np.ndarray, device: torch.device | str) -> Tensor:
+    """Images of a split, uint8 [len(rows), C, H, W] in channels-last memory order, on `device`."""
+    return torch.from_numpy(split.read(rows)).to(device).permute(0, 3, 1, 2)
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -19,7 +19,7 @@ from fewshot.data.view import View
 from fewshot.errors import InputError
 from fewshot.files import replacing
 from fewshot.nets.backbone import empty_backbone
-from fewshot.nets.blocks import FeatureNet
+from fewshot.nets.blocks import FeatureNet, channels_last
 
 _HEADER = "backbone"
 
@@ -89,7 +89,7 @@ def load_backbone(path: Path, device: torch.device | str = "cpu") -> tuple[Featu
         net.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         raise InputError(f"{path} does not hold a {info.backbone} ({_first_line(error)}); {_REMEDY}") from error
-    return net.to(device).eval().requires_grad_(False), info
+    return channels_last(net.to(device)).eval().requires_grad_(False), info
 
 
 def read_info(path: Path) -> BackboneInfo:

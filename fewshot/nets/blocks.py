@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
+
+N = TypeVar("N", bound=nn.Module)
 
 
 class FeatureNet(nn.Module):
@@ -33,3 +37,8 @@ def initialize(net: nn.Module, generator: torch.Generator) -> None:
             module.reset_running_stats()
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
+
+
+def channels_last(net: N) -> N:
+    """`net` with its weights in the memory order that convolutions are fastest in, CPUs included."""
+    return net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # missing in torch's stubs
