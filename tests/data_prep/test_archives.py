@@ -178,6 +178,14 @@ def test_a_flipped_bit_in_the_data_is_noticed(kind):
         contents(bytes(data))
 
 
+def test_the_checksum_is_compared_however_long_the_padding():
+    data = bytearray(gzip.compress(tar_bytes(FILES) + bytes(5 << 20)))
+    assert contents(bytes(data)) == FILES
+    data[-8] ^= 1
+    with pytest.raises(InputError, match=r"some\.archive is truncated or damaged .CRC check failed"):
+        contents(bytes(data))
+
+
 def test_decompression_bombs_are_refused_early(tmp_path):
     """600 members of a megabyte of zeros, 200 times the archive's size, are given up at a quarter of a gigabyte."""
     path = tmp_path / "bomb.tar.gz"

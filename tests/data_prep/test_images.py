@@ -53,7 +53,7 @@ def test_one_bit_images_use_the_whole_range():
 
 
 def test_sixteen_bits_are_scaled_not_clipped():
-    deep = PIXELS[..., 0].astype(np.uint16) * 257
+    deep = PIXELS[..., 0].astype(np.uint16) * 256 + (255 - PIXELS[..., 0])
     np.testing.assert_array_equal(decode(encoded(deep), "a", channels=1), PIXELS[..., :1])
     np.testing.assert_array_equal(decode(encoded(deep), "a")[..., 2], PIXELS[..., 0])
 
@@ -108,11 +108,19 @@ def png_claiming(width, height):
     )
 
 
-@pytest.mark.parametrize("side", [10_000, 12_000, 60_000, 2**31 - 1])
-def test_pixel_bombs_are_refused_from_the_header(side):
+@pytest.mark.parametrize(
+    ("side", "message"),
+    {
+        9_000: "has 9000×9000 pixels",
+        12_000: "is a damaged image or none .Image size .144000000 pixels",
+        60_000: "is a damaged image or none .Image size .3600000000 pixels",
+        2**31 - 1: "is a damaged image or none .Image size",
+    }.items(),
+)
+def test_pixel_bombs_are_refused_from_the_header(side, message):
     tracemalloc.start()
     try:
-        with pytest.raises(InputError, match=r"x\.png (has \d+×\d+ pixels|is a damaged image)"):
+        with pytest.raises(InputError, match=rf"x\.png {message}"):
             decode(png_claiming(side, side), "x.png")
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:

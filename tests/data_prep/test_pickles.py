@@ -7,6 +7,7 @@ import pickle
 import struct
 import subprocess
 import sys
+import tarfile
 import time
 import tracemalloc
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from foreign import write_png_pickle
 
+from data_prep.formats.archives import open_archive
 from data_prep.formats.pickles import iterate_pickled_pngs, load_pickle
 from data_prep.formats.sources import memory_source
 from fewshot.errors import InputError
@@ -113,6 +115,24 @@ def test_python_2_pickles(protocol):
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_bytes_keys_come_out_as_text(protocol):
     assert load(pickle.dumps({b"data": 1, b"\xff": 2}, protocol)) == {"data": 1, b"\xff": 2}
+
+
+def test_a_name_that_is_refused_is_told():
+    with pytest.raises(InputError, match=r"a pickle of plain data never holds posix\.system; get the original"):
+        load(_exploits("true")["reduce"])
+
+
+def test_a_memo_entry_that_was_overwritten_is_not_given_out():
+    text, a_list = b"U\x01aq\x00", b"]q\x00"
+    assert load(b"\x80\x02](" + text + b"h\x00e.") == ["a", "a"]
+    with pytest.raises(InputError, match="one object used twice"):
+        load(b"\x80\x02](" + text + a_list + b"h\x00e.")
+
+
+@pytest.mark.parametrize("side", [b"K\x02", b"K\x04"])
+def test_an_array_must_bring_exactly_its_bytes(side):
+    with pytest.raises(InputError, match=r"never holds an array of \d bytes, bringing 3"):
+        load(b"\x80\x02" + _ARRAY + side + b"\x85" + _TYPE + b"\x89U\x03abctb.")
 
 
 def test_a_value_may_be_used_twice_but_a_list_may_not():
@@ -302,6 +322,23 @@ def test_what_is_no_pickle_is_called_by_its_name(tmp_path, content, message):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_pickles_inside_an_archive_are_read_without_unpacking(mode):
+    images = [bytes([index % 256]) * 5000 for index in range(1500)]
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as archive:
+        for name, plain in {"labels.pkl": {"labels": [1, 2]}, "images.pkl": images}.items():
+            entry, data = tarfile.TarInfo(name), pickle.dumps(plain, 2)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    members = open_archive(memory_source("tiered-imagenet.tar", buffer.getvalue()))
+    assert load_pickle(next(members)) == {"labels": [1, 2]}
+    assert list(iterate_pickled_pngs(next(members))) == images
+    cut = open_archive(memory_source("tiered-imagenet.tar", buffer.getvalue()[:9000]))
+    with pytest.raises(InputError, match=r"images\.pkl in tiered-imagenet\.tar is trunc|tiered-imagenet\.tar is trunc"):
+        [list(iterate_pickled_pngs(member)) for member in cut if member.name == "images.pkl"]
+
+
 def test_absent_file(tmp_path):
     with pytest.raises(InputError, match=r"none\.pkl is not a file"):
         load_pickle(tmp_path / "none.pkl")
@@ -352,6 +389,7 @@ def test_streaming_holds_one_batch_only(tmp_path):
 
 _MEASURE = """
 import resource, sys
+from data_prep.formats.archives import open_archive
 from data_prep.formats.pickles import iterate_pickled_pngs
 total = sum(len(image) for image in iterate_pickled_pngs(sys.argv[1]))
 print(total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
