@@ -42,6 +42,20 @@ class World:
         """Whether all processes hold the same number."""
         return self.size == 1 or bool((self.mean(torch.tensor(float(value), device=device)) == value).all())
 
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
+    @contextlib.contextmanager
+    def leader_first(self) -> Iterator[None]:
+        """Let the leading process do something before the others do it."""
+        if not self.leads:
+            self.wait()
+        yield
+        if self.leads:
+            self.wait()
+
 
 @contextlib.contextmanager
 def joined(device: torch.device) -> Iterator[tuple[World, torch.device]]:

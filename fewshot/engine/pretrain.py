@@ -29,15 +29,16 @@ from fewshot.nets.blocks import FeatureNet, channels_last
 
 @dataclass(frozen=True)
 class PretrainOptions:
-    """Options of pre-training; the defaults are those of Hu et al. (their warm-up of 6 000 steps is 10 epochs)."""
+    """Options of pre-training; defaults of Hu et al. on miniImageNet (their 6 000 steps of warm-up are 10 epochs)."""
 
     epochs: int = 70
     """Passes over the training split, those of the warm-up included."""
     warmup_epochs: int = 10
     """Passes in which the learning rate grows linearly from 0."""
     milestones: tuple[int, ...] = (60,)
-    """After so many epochs the learning rate is multiplied by `decay`."""
+    """After so many epochs the learning rate falls."""
     decay: float = 0.1
+    """What the learning rate is multiplied by at each milestone."""
     rate: float = 0.1
     """Learning rate of SGD with Nesterov momentum."""
     momentum: float = 0.9
@@ -49,7 +50,7 @@ class PretrainOptions:
     """Initial scale of the cosine classifier; it is learned."""
     pad: int = 8
     """Training crops may begin so many pixels outside of the image."""
-    flip: bool = True
+    flip: bool = False
     """Mirror every other training image; refused where the mirror image shows another class, as with characters."""
     jitter: float = 0.4
     """Strength of random changes of brightness, contrast and saturation."""
@@ -60,6 +61,7 @@ class PretrainOptions:
     validation_episodes: int = 1000
     """Fixed episodes of the validation split, nearest centroid; the backbone with the best mean is kept."""
     validation_way: int = 5
+    """Classes of a validation episode; support and query images of each follow."""
     validation_shot: int = 1
     validation_query: int = 15
 
