@@ -78,10 +78,14 @@ def test_round_trip(tmp_path: Path) -> None:
         dataset["val"]
 
 
-def test_fingerprint_is_of_the_images_alone(tmp_path: Path, write_tiny_file: Callable[..., Path]) -> None:
+def test_fingerprint_is_of_images_and_classes_alone(tmp_path: Path, write_tiny_file: Callable[..., Path]) -> None:
     one, same = (Dataset.open(write_tiny_file(tmp_path / f"{n}.h5")) for n in "ab")
     other = Dataset.open(write_tiny_file(tmp_path / "c.h5", shift=1))
     assert one.fingerprint == same.fingerprint != other.fingerprint
+    with h5py.File(tmp_path / "b.h5", "r+") as file:
+        file["train/class_offsets"][1] += 1
+    with pytest.raises(InputError, match="is damaged"):
+        Dataset.open(tmp_path / "b.h5").verify()
 
 
 def test_only_what_was_used_of_the_reserved_room_remains(tmp_path: Path) -> None:
