@@ -30,7 +30,7 @@ from fewshot.data.store import Dataset
 from fewshot.engine.batches import Batches
 from fewshot.engine.centroid import centroid_accuracy
 from fewshot.engine.distributed import World, joined
-from fewshot.engine.pretrain import CosineClassifier, Pretrainer
+from fewshot.engine.pretrain import CosineClassifier, Pretrainer, PretrainingFailed
 from fewshot.engine.seeding import derive
 from fewshot.errors import InputError
 from fewshot.files import only_one

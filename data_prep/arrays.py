@@ -85,10 +85,13 @@ def rows_in_order(
 ) -> Generator[tuple[str, np.ndarray]]:
     """The images of each split in the order of the layout, one split's array in memory at a time."""
     for split, file in files.items():
-        pixels = load(file)
-        for images in layout[split].values():
-            for image in images:
-                yield image, pixels[row_of(image)]
+        yield from _rows(load(file), layout[split])
+
+
+def _rows(pixels: np.ndarray, classes: Mapping[str, list[str]]) -> Generator[tuple[str, np.ndarray]]:
+    for images in classes.values():
+        for image in images:
+            yield image, pixels[row_of(image)]
 
 
 def labelled_pickles(found: Found, pattern: str, form: str) -> Plan | None:

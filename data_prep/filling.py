@@ -18,7 +18,7 @@ from fewshot.console import progress
 from fewshot.data.store import DatasetWriter
 from fewshot.errors import InputError
 
-_BATCH = 256
+_BATCH_BYTES = 1 << 25
 Batch = list[tuple[int, np.ndarray]]
 
 
@@ -60,9 +60,10 @@ def fill(writer: DatasetWriter, job: Job, threads: int, quiet: bool) -> list[tup
         writer.add_split(split, sizes, (job.size, job.size, job.plan.channels))
     rows = Rows(job.plan.layout)
     digests: dict[int, int] = {}
+    size = max(1, _BATCH_BYTES // (job.size**2 * job.plan.channels))
     with progress(quiet) as bars, contextlib.closing(_images(job, threads)) as images:
         bar = bars.add_task(f"preparing {job.recipe.name}", total=len(rows.names), note="")
-        while batch := [(rows.number[name], image) for name, image in itertools.islice(images, _BATCH)]:
+        while batch := [(rows.number[name], image) for name, image in itertools.islice(images, size)]:
             digests.update((number, _digest(image)) for number, image in batch)
             rows.write(writer, batch)
             bars.advance(bar, len(batch))
@@ -98,7 +99,7 @@ def _fitted(name: str, image: Content, job: Job) -> np.ndarray:
 
 
 def _digest(image: np.ndarray) -> int:
-    return int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest())
+    return int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:8])
 
 
 def _twins(digests: dict[int, int], rows: Rows) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ Shell Xu Hu et al., "Empirical Bayes Transductive Meta-Learning with Synthetic G
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from fewshot.errors import InputError
 from fewshot.learners.base import Prediction
 from fewshot.learners.features import FeatureOptions
 from fewshot.learners.prototypes import CosineScores, class_means
-from fewshot.optimizers.core import Hidden, NeuralOptimizer, inner_step
+from fewshot.optimizers.core import Hidden, NeuralOptimizer, Response, Step
 from fewshot.optimizers.synthetic_gradient import SyntheticGradient
 from fewshot.regularizers.base import Regularizer
 
@@ -79,15 +80,29 @@ class SIBLearner(nn.Module):
     def forward(self, episode: Episode) -> Prediction:
         query = F.normalize(episode.query_x, dim=-1)
         theta = self.diagonal * class_means(episode.support_x, episode.support_y, self.way)
-        penalty = self.regularizer.per_unroll(self.core)
+        steps = []
         for _ in range(self.options.steps):
-            step, summand = inner_step(self.core, self.regularizer, *self._observe(query, theta))
-            theta = theta - self.options.rate * self.scores.pull(query, theta, step.update)
-            penalty = penalty + summand
-        return Prediction(self.scores(query, theta), penalty)
+            state, hidden = self._observe(query, theta)
+            steps.append(Step(state, hidden, *self.core(state, hidden)))
+            theta = theta - self.options.rate * self.scores.pull(query, theta, steps[-1].update)
+        return Prediction(self.scores(query, theta), self._penalty(steps))
 
     def _observe(self, query: Tensor, theta: Tensor) -> tuple[Tensor, Hidden]:
         return (theta, (query,)) if self._in_theta else (self.scores(query, theta), ())
+
+    def _penalty(self, steps: list[Step]) -> Tensor:
+        """What `inner_step` would have summed up, of all steps at once: no step waits for the penalty of another."""
+        penalty = self.regularizer.per_unroll(self.core)
+        if not steps:
+            return penalty
+        hidden = tuple(map(_as_groups, zip(*(step.hidden for step in steps), strict=True)))
+        state, update = (_as_groups([getattr(step, name) for step in steps]) for name in ("state", "update"))
+        return penalty + self.regularizer.per_step(self.core, Step(state, hidden, update, hidden))
+
+
+def _as_groups(tensors: Sequence[Tensor]) -> Tensor:
+    """One tensor a step, each [..., rows, C], as one tensor [groups, rows, C]."""
+    return torch.stack(list(tensors)).flatten(0, -3)
 
 
 class ThetaSpace(NeuralOptimizer):
@@ -108,6 +123,25 @@ class ThetaSpace(NeuralOptimizer):
 
     def forward(self, state: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
         return self.core(self.scores(hidden[0], state), ())[0], hidden
+
+    def response(self, step: Step, columns: slice) -> Response:
+        return _Theta(self, step)
+
+
+class _Theta(Response):
+    """The chain of two closed-form derivatives: of φ, and of the scores."""
+
+    def __init__(self, space: ThetaSpace, step: Step) -> None:
+        super().__init__(lambda theta: space(theta, step.hidden)[0])
+        self._scores, self._directions = space.scores, step.hidden[0]
+        scores = self._scores(self._directions, step.state)
+        inner = Step(scores, (), step.update, ())
+        self._inner = space.core.response(inner, slice(0, space.core.state_size))
+
+    def vjp(self, values: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        with torch.no_grad():
+            update, pull = self._inner.vjp(self._scores(self._directions, values))
+        return update, lambda u: self._scores.pull(self._directions, values, pull(u)).detach()
 
 
 def build(

@@ -73,8 +73,8 @@ class NeuralOptimizer(nn.Module):
     smooth_columns: str = "all"
     """The part that smoothness perturbs unless told otherwise; a name in `columns`, or "all"."""
     independent_rows: bool = True
-    """Whether a row's update depends on that row alone. Where it does not, states may have leading axes,
-    [..., rows, F]: rows depend on each other within one index of those, never across."""
+    """Whether a row's update depends on that row alone. Where it does not, states may be [groups, rows, F], and all
+    else likewise: rows depend on each other within a group, never across."""
 
     def init_hidden(self, rows: int) -> Hidden:
         """The memory of `rows` rows before the first inner step."""

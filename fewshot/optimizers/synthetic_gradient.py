@@ -5,8 +5,7 @@ Shell Xu Hu et al., "Empirical Bayes Transductive Meta-Learning with Synthetic G
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import pairwise
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +22,7 @@ class SyntheticGradient(NeuralOptimizer):
 
     A state row is one query. φ is linear - ReLU - batch norm, twice, then linear. Batch norm always takes the
     statistics of the rows it is given, in evaluation too, and keeps no running ones: the rows of an episode depend on
-    each other. States may have leading axes, [..., rows, N]; each index of those is a group (an episode) with its own
+    each other. A state may be [groups, rows, N]; each group (an episode, or an inner step of one) has its own
     statistics. Perturbing one row therefore moves the update of the others in its group, and smoothness maximizes the
     *sum* over a group's rows.
 
@@ -44,62 +43,71 @@ class SyntheticGradient(NeuralOptimizer):
         super().__init__()
         self.state_size = way
         self.columns = {"scores": slice(0, way)}
-        sizes = (way, width * way, width * way, way)
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for fan_in, fan_out in pairwise(sizes):
-            self.weights.append(nn.Parameter(uniform_fan_in((fan_out, fan_in), fan_in, generator)))
-            self.biases.append(nn.Parameter(uniform_fan_in((fan_out,), fan_in, generator)))
-        self.gains = nn.ParameterList(nn.Parameter(torch.ones(size)) for size in sizes[1:-1])
-        self.offsets = nn.ParameterList(nn.Parameter(torch.zeros(size)) for size in sizes[1:-1])
+        units = width * way
+        self.first, self.second = _HiddenLayer(way, units, generator), _HiddenLayer(units, units, generator)
+        self.weight = nn.Parameter(uniform_fan_in((way, units), units, generator))
+        self.bias = nn.Parameter(uniform_fan_in((way,), units, generator))
 
     def forward(self, state: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
-        x = state
-        for weight, bias, gain, offset in self.hidden_layers():
-            x = _normalize(F.linear(x, weight, bias).relu(), gain, offset)
-        return F.linear(x, self.weights[-1], self.biases[-1]), hidden
-
-    def hidden_layers(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Weight and bias of every hidden layer, gain and offset of the batch norm after it."""
-        # No slices: a slice of a ParameterList wraps its tensors anew, which cuts reparametrized ones off their graph.
-        return zip(self.weights, self.biases, self.gains, self.offsets, strict=False)
+        x = self.second(self.first(_swap(state)))
+        return _swap(F.linear(x, self.weight, self.bias)), hidden
 
     def response(self, step: Step, columns: slice) -> Response:
-        if columns == slice(0, self.state_size) and step.state.ndim == 2:
-            return _Scores(self)
-        return super().response(step, columns)
+        return _Scores(self, step) if columns == slice(0, self.state_size) else super().response(step, columns)
 
 
-def _normalize(x: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
-    """Batch norm of [..., rows, C] over the rows of each group."""
-    if x.ndim == 2:
-        return F.batch_norm(x, None, None, gain, offset, training=True, eps=NORM_EPS)
-    groups = x.flatten(0, -3).transpose(1, 2)
-    normal = F.instance_norm(groups, weight=gain, bias=offset, use_input_stats=True, eps=NORM_EPS)
-    return normal.transpose(1, 2).reshape(x.shape)
+class _HiddenLayer(nn.Module):
+    """Linear, ReLU, and batch norm over the first axis: [rows, ..., in] -> [rows, ..., out]."""
+
+    def __init__(self, fan_in: int, fan_out: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(uniform_fan_in((fan_out, fan_in), fan_in, generator))
+        self.bias = nn.Parameter(uniform_fan_in((fan_out,), fan_in, generator))
+        self.gain = nn.Parameter(torch.ones(fan_out))
+        self.offset = nn.Parameter(torch.zeros(fan_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = F.linear(x, self.weight, self.bias).relu()
+        norm = self.norm(active.shape[1:-1].numel())
+        return F.batch_norm(active.flatten(1), None, None, *norm, training=True, eps=NORM_EPS).view_as(active)
+
+    def norm(self, groups: int) -> tuple[Tensor, Tensor]:
+        """Gain and offset [groups * C] of rows [rows, groups * C]: each channel of each group is normalized alone."""
+        return (self.gain, self.offset) if groups == 1 else (self.gain.repeat(groups), self.offset.repeat(groups))
 
 
 class _Scores(Response):
-    """φ of one group with its derivative, for the ascents of smoothness: a third of the time that autograd takes."""
+    """φ with its derivative in closed form: the ascents of smoothness take a third of the time that autograd takes."""
 
-    def __init__(self, core: SyntheticGradient) -> None:
+    def __init__(self, core: SyntheticGradient, step: Step) -> None:
         super().__init__(lambda scores: core(scores, ())[0])
-        self._layers = [tuple(p.detach() for p in layer) for layer in core.hidden_layers()]
-        self._weight, self._bias = core.weights[-1].detach(), core.biases[-1].detach()
+        groups = step.state.shape[:-2].numel()
+        with torch.no_grad():
+            layers = [(layer.weight, layer.bias, *layer.norm(groups)) for layer in (core.first, core.second)]
+        self._layers = [tuple(p.detach() for p in layer) for layer in layers]
+        self._weight, self._bias = core.weight.detach(), core.bias.detach()
 
     def vjp(self, values: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        x, tape = values, []
+        x, tape = _swap(values), []
         for weight, bias, gain, offset in self._layers:
             active = F.linear(x, weight, bias).relu_()
-            x, mean, inverse = torch.native_batch_norm(active, gain, offset, None, None, True, 0.0, NORM_EPS)
-            tape.append((weight, gain, active, mean, inverse))
+            flat = active.flatten(1)
+            normal, mean, inverse = torch.native_batch_norm(flat, gain, offset, None, None, True, 0.0, NORM_EPS)
+            tape.append((weight, flat, gain, mean, inverse))
+            x = normal.view_as(active)
 
         def pull(cotangent: Tensor) -> Tensor:
-            x = cotangent @ self._weight
-            for weight, gain, active, mean, inverse in reversed(tape):
-                x = torch.ops.aten.native_batch_norm_backward(
-                    x, active, gain, None, None, mean, inverse, True, NORM_EPS, [True, False, False]
+            x = _swap(cotangent) @ self._weight
+            for weight, flat, gain, mean, inverse in reversed(tape):
+                normal = torch.ops.aten.native_batch_norm_backward(
+                    x.flatten(1), flat, gain, None, None, mean, inverse, True, NORM_EPS, [True, False, False]
                 )[0]
-                x = torch.ops.aten.threshold_backward(x, active, 0) @ weight
-            return x
+                x = torch.ops.aten.threshold_backward(normal, flat, 0).view_as(x) @ weight
+            return _swap(x)
 
-        return F.linear(x, self._weight, self._bias), pull
+        return _swap(F.linear(x, self._weight, self._bias)), pull
+
+
+def _swap(x: Tensor) -> Tensor:
+    """[groups, rows, F] as [rows, groups, F] and back; [rows, F] as it is."""
+    return x if x.ndim == 2 else x.transpose(0, 1)

@@ -71,5 +71,8 @@ class Regularizer:
         return torch.zeros((), device=next(core.parameters()).device)
 
     def per_step(self, core: NeuralOptimizer, step: Step) -> Tensor:
-        """Penalty of one inner step, summed over inner steps by the caller (Eq. 6): a scalar."""
+        """Penalty of one inner step, summed over inner steps by the caller (Eq. 6): a scalar.
+
+        Of a step with groups, [groups, rows, F], the sum of what the groups would give one by one.
+        """
         return step.update.new_zeros(())

@@ -44,10 +44,10 @@ class Smoothness(Regularizer):
         if not torch.is_grad_enabled():
             return step.update.new_zeros(())
         gap = self.gap(core, step)
-        return gap.mean() if self.options.reduction == "mean" else gap.sum()
+        return gap.mean(dim=-1).sum() if self.options.reduction == "mean" else gap.sum()
 
     def gap(self, core: NeuralOptimizer, step: Step) -> Tensor:
-        """The (approximate) maximum of ||u(s) - u(s')||² of every row: [rows], differentiable in the parameters.
+        """The (approximate) maximum of ||u(s) - u(s')||² of every row: [..., rows], differentiable in the parameters.
 
         Where rows depend on each other (`core.independent_rows` is False) all of them are perturbed together, to
         maximize the sum of their gaps.

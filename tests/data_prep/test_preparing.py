@@ -313,7 +313,7 @@ def test_rows_in_any_order_arrive_in_their_places(tmp_path, monkeypatch):
         f"{label}/{row}.png": pictures(1, 8, 10 * c + row)[0] for c, label in enumerate(labels) for row in range(7)
     }
     folder = write_files(tmp_path / "from", {name: encoded(image) for name, image in truth.items()})
-    monkeypatch.setattr("data_prep.filling._BATCH", 5)
+    monkeypatch.setattr("data_prep.filling._BATCH_BYTES", 5 * 8 * 8 * 3)
     shuffled = np.random.Generator(np.random.Philox(5)).permutation(len(truth))
     original = image_folder.contents
 
