@@ -35,7 +35,7 @@ SPLITS = ("train", "val", "test")
 _HASH_CHUNK = 1 << 24
 _BYTES_OF_NAMES = 512  # of a row: its file name, with what HDF5 adds
 _SLACK = 1 << 20
-_READ_BETWEEN_UNMAPPINGS = 1 << 25
+_READ_BETWEEN_UNMAPPINGS = 1 << 22
 
 
 @dataclass(eq=False)
