@@ -91,7 +91,7 @@ def rows_in_order(
 def _rows(pixels: np.ndarray, classes: Mapping[str, list[str]]) -> Generator[tuple[str, np.ndarray]]:
     for images in classes.values():
         for image in images:
-            yield image, pixels[row_of(image)]
+            yield image, pixels[row_of(image)].copy()  # a view would keep all of the array alive
 
 
 def labelled_pickles(found: Found, pattern: str, form: str) -> Plan | None:

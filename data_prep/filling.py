@@ -77,10 +77,8 @@ def _images(job: Job, threads: int) -> Generator[tuple[str, np.ndarray]]:
     plan = job.plan
     with contextlib.closing(plan.read()) as contents:
         first = next(contents, ("", b""))
-        is_encoded = isinstance(first[1], bytes)
         everything: Any = itertools.chain([first], contents)
-        del first  # it may be a view that keeps a whole split's array in memory
-        if is_encoded:
+        if isinstance(first[1], bytes):
             decoded = decode_many(everything, job.size, job.resample, threads, plan.channels)
         else:
             decoded = ((name, _fitted(name, image, job)) for name, image in everything)

@@ -13,7 +13,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from fewshot.errors import InputError
 from fewshot.files import replacing
 
 _RANKS = 1304  # ILSVRC2012 has at most 1300 training images of a class; a whole number of bytes
-_PACKED = resources.files("data_prep") / "splits" / "mini_imagenet_ranks.npy"
+_PACKED = Path(__file__).parent / "splits" / "mini_imagenet_ranks.npy"
 
 
 def chosen_ranks(wnid: str) -> frozenset[int]:
@@ -40,8 +39,7 @@ def list_name(wnid: str, rank: int) -> str:
 
 @cache
 def _all_ranks() -> dict[str, frozenset[int]]:
-    with resources.as_file(_PACKED) as path:
-        bits = np.unpackbits(np.load(path, allow_pickle=False), axis=1)
+    bits = np.unpackbits(np.load(_PACKED, allow_pickle=False), axis=1)
     return {
         wnid: frozenset(map(int, np.flatnonzero(row) + 1))
         for wnid, row in zip(class_table("mini_imagenet"), bits, strict=True)
