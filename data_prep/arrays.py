@@ -137,6 +137,22 @@ def one_pickle(found: Found, name: str) -> dict[str, Any]:
     raise InputError(f"{name} is no longer in {found.path}; try again")
 
 
+def keys_of(content: Mapping[Any, Any]) -> str:
+    """Some keys of a foreign dictionary, for an error."""
+    return ascii(list(content)[:6])[:120]
+
+
+def strings(values: Any, what: str) -> list[str]:
+    """A list of names, whichever Python wrote them.
+
+    Raises:
+        InputError: where `values` is something else.
+    """
+    if not isinstance(values, (list, tuple)) or not all(isinstance(value, (str, bytes)) for value in values):
+        raise InputError(f"{what} are no list of names; get the original file")
+    return [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values]
+
+
 def pixels_of(content: Mapping[str, Any], key: str, file: str) -> np.ndarray:
     """The images in a pickled dictionary, uint8 [n, H, W, 3].
 
@@ -145,6 +161,6 @@ def pixels_of(content: Mapping[str, Any], key: str, file: str) -> np.ndarray:
     """
     pixels = content.get(key)
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
-        there = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else f"keys {sorted(content)[:6]}"
+        there = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else f"keys {keys_of(content)}"
         raise InputError(f"{file} has no uint8 [n, H, W, 3] under {key!r} but {there}; get the original file")
     return pixels

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.arrays import whole_numbers
+from data_prep.arrays import strings, whole_numbers
 from data_prep.download import Mirror
 from data_prep.formats.pickles import load_pickle
 from data_prep.found import Found
@@ -92,18 +92,18 @@ class Batches:
     def _index(self, found: Found, files: Mapping[str, str]) -> dict[str, tuple[str, int, str]]:
         """Batch, row and class of each image, named `BATCH/FILE` as its authors named it."""
         loaded = self._load(found, files)
-        names = [_text(name) for name in loaded[self.meta[0]].get(self.meta[1], ())]
+        names = strings(loaded[self.meta[0]].get(self.meta[1]), f"the classes in {self.meta[0]}")
         index = {}
         for batch in self.batches:
             labels = whole_numbers(loaded[batch].get(self.labels), f"the labels in {batch}")
-            originals = loaded[batch].get("filenames", range(len(labels)))
+            originals = strings(loaded[batch].get("filenames"), f"the file names in {batch}")
             sizes = {len(labels), len(_pixels(loaded[batch], batch)), len(originals)}
             if len(sizes) > 1 or not ((labels >= 0) & (labels < len(names))).all():
                 raise InputError(
                     f"the labels in {batch} do not fit its images or class names; get {self.archive} again"
                 )
             for row, (label, original) in enumerate(zip(labels, originals, strict=True)):
-                name = f"{batch}/{_text(original)}"
+                name = f"{batch}/{original}"
                 index[f"{name} [{row}]" if name in index else name] = batch, row, names[label]
         return index
 
@@ -163,7 +163,3 @@ def _pixels(content: Mapping[str, Any], batch: str) -> np.ndarray:
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3 * 32 * 32:
         raise InputError(f"{batch} has no uint8 [n, 3072] under 'data'; get the original archive")
     return data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -12,6 +12,7 @@ from data_prep.formats.images import Resample
 from data_prep.options import Options
 from data_prep.plan import Plan, edition_of
 from data_prep.recipe import Recipe, locate
+from fewshot.data.catalog import class_label
 
 _MIB = 1 << 20
 _BYTES_PER_NAME = 128
@@ -42,7 +43,7 @@ class Job:
 
     def class_name(self, key: str) -> str:
         """What the prepared file calls a class of the plan."""
-        return self.recipe.entry.label(key) if self.recipe.entry else key
+        return class_label(self.recipe.entry, key) if self.recipe.entry else key
 
     @cached_property
     def is_published(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.arrays import by_label, one_pickle, per_split
+from data_prep.arrays import by_label, keys_of, one_pickle, per_split, strings, whole_numbers
 from data_prep.download import Mirror
 from data_prep.formats.npz import iterate_npz
 from data_prep.formats.pickles import iterate_pickled_pngs
@@ -70,20 +70,15 @@ def _plan(
     return Plan(form, layout, frozenset([*images.values(), *labels.values()]), read, remark=remark)
 
 
-def _labels(content: Mapping[str, Any], file: str) -> tuple[Any, dict[int, str]]:
+def _labels(content: Mapping[str, Any], file: str) -> tuple[np.ndarray, dict[int, str]]:
     """The labels in a file, whichever of the two variants it is, and the names of the classes where it has them."""
     labels = content.get("label_specific", content.get("labels"))
     if labels is None:
-        raise InputError(
-            f"{file} has neither 'label_specific' nor 'labels', only {sorted(content)[:6]}; get the original"
-        )
-    names = content.get("label_specific_str", {})
-    numbered = names.items() if isinstance(names, dict) else enumerate(names)
-    return labels, {number: _text(name) for number, name in numbered if isinstance(number, int)}
-
-
-def _text(name: Any) -> str:
-    return name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+        raise InputError(f"{file} has neither 'label_specific' nor 'labels' but {keys_of(content)}; get the original")
+    names = content.get("label_specific_str", [])
+    if isinstance(names, dict):
+        names = [names.get(label, "class") for label in range(len(names))]
+    return whole_numbers(labels, f"the labels in {file}"), dict(enumerate(strings(names, f"the classes in {file}")))
 
 
 _FILES = [f"{split}_{kind}.pkl" for split in SPLITS for kind in ("images_png", "labels")]
