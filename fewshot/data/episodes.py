@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +61,7 @@ class Episode:
 
 def stack(episodes: Sequence[Episode]) -> Episode:
     """Episodes of equal sizes as one whose tensors and arrays have a leading axis, one entry an episode."""
-    values = {f.name: [getattr(episode, f.name) for episode in episodes] for f in fields(Episode)}
+    values: dict[str, Any] = {f.name: [getattr(episode, f.name) for episode in episodes] for f in fields(Episode)}
     return Episode(**{n: torch.stack(v) if isinstance(v[0], Tensor) else np.stack(v) for n, v in values.items()})
 
 

@@ -62,12 +62,12 @@ class MAMLLearner(nn.Module):
         """
         super().__init__()
         self.options = options
-        self.maml = learn2learn().algorithms.MAML(net, lr=options.rate, first_order=options.first_order)
+        self.maml: Any = learn2learn().algorithms.MAML(net, lr=options.rate, first_order=options.first_order)
 
     def forward(self, episode: Episode) -> Prediction:
         images, options = to_unit(episode.support_x), self.options
         with torch.enable_grad():
-            adapted: Any = self.maml.clone(first_order=options.first_order or not self.training)
+            adapted = self.maml.clone(first_order=options.first_order or not self.training)
             for _ in range(options.steps if self.training else options.test_steps):
                 adapted.adapt(F.cross_entropy(adapted(images), episode.support_y))
         logits: Tensor = adapted(to_unit(episode.query_x))
