@@ -1,4 +1,4 @@
-"""How fast the suite is here: `python -m benchmarks.speed sampling` and `python -m benchmarks.speed meta-lstm`."""
+"""How fast the suite is here: `python -m benchmarks.speed {sampling,meta-lstm,sib,extraction}`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import tyro
 
 from benchmarks.config import RunConfig
 from benchmarks.presets import preset
+from benchmarks.speed_sib import ExtractionSpeed, SIBSpeed, measure_extraction, measure_sib
 from fewshot.console import run_command
 from fewshot.data.episodes import Episode, EpisodeSampler
 from fewshot.data.interchange import learn2learn
@@ -186,15 +187,24 @@ def _elapsed(action: Callable[[], None]) -> float:
     return time.perf_counter() - started
 
 
+MEASUREMENTS: dict[type, Callable[[Any], pd.DataFrame]] = {
+    Sampling: measure_sampling,
+    MetaLSTMSpeed: measure_meta_lstm,
+    SIBSpeed: measure_sib,
+    ExtractionSpeed: measure_extraction,
+}
 Choice = (
-    Annotated[Sampling, tyro.conf.subcommand("sampling")] | Annotated[MetaLSTMSpeed, tyro.conf.subcommand("meta-lstm")]
+    Annotated[Sampling, tyro.conf.subcommand("sampling")]
+    | Annotated[MetaLSTMSpeed, tyro.conf.subcommand("meta-lstm")]
+    | Annotated[SIBSpeed, tyro.conf.subcommand("sib")]
+    | Annotated[ExtractionSpeed, tyro.conf.subcommand("extraction")]
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print a table."""
     command: Any = tyro.cli(Choice, prog="python -m benchmarks.speed", args=arguments)  # pyright: ignore[reportCallIssue, reportArgumentType]
-    frame = measure_sampling(command) if isinstance(command, Sampling) else measure_meta_lstm(command)
+    frame = MEASUREMENTS[type(command)](command)
     print(frame.astype(object).where(frame.notna(), "").to_markdown(index=False, floatfmt=".4g"))
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks.speed import MetaLSTMSpeed, Sampling, main, measure_meta_lstm, measure_sampling
+from benchmarks.speed_sib import ExtractionSpeed, SIBSpeed, measure_extraction, measure_sib
 
 
 def test_sampling_beats_learn2learn_and_keeps_memory_bounded(tmp_path):
@@ -19,6 +20,20 @@ def test_meta_lstm_is_timed_plain_and_smooth():
     assert list(frame["episode"]) == ["plain", "smooth, exact", "smooth, pgd"]
     assert (frame["seconds"] > 0).all()
     assert frame["more than plain"][0] == 0
+
+
+def test_sib_is_timed_plain_smooth_and_in_evaluation():
+    frame = measure_sib(SIBSpeed(features=16, episodes=32, rounds=2))
+    assert list(frame["SIB"]) == ["meta-training, plain", "meta-training, smooth", "evaluation"]
+    plain, smooth, evaluation = frame["episodes/s"]
+    assert evaluation > plain > smooth
+    assert frame["time, of plain"][0] == 1
+
+
+def test_extraction_is_timed_against_the_forward_pass():
+    frame = measure_extraction(ExtractionSpeed("conv4_64", size=16, images=200, rounds=2))
+    assert list(frame["conv4_64"]) == ["bare forward pass", "extraction"]
+    assert (frame["images/s"] > 0).all()
 
 
 def test_the_command_prints_a_table(capsys):
