@@ -109,5 +109,5 @@ class _Scores(Response):
 
 
 def _swap(x: Tensor) -> Tensor:
-    """[groups, rows, F] as [rows, groups, F] and back; [rows, F] as it is."""
-    return x if x.ndim == 2 else x.transpose(0, 1)
+    """[groups, rows, F] as [rows, groups, F] and back; [rows, F] as it is. Contiguous: products are then one call."""
+    return x if x.ndim == 2 else x.transpose(0, 1).contiguous()
