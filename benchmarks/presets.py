@@ -110,6 +110,7 @@ def sib_quick(base: RunConfig) -> RunConfig:
     return replace(
         paper,
         learner=SIBOptions(backbone="conv4_64"),
+        penalty=PenaltyOptions(weight=0.01, radius=0.1),
         training=replace(paper.training, episodes=5000, meta_rate=1e-2, validate_every=500, validation_episodes=600),
     )
 

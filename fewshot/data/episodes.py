@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,8 +61,9 @@ class Episode:
 
 def stack(episodes: Sequence[Episode]) -> Episode:
     """Episodes of equal sizes as one whose tensors and arrays have a leading axis, one entry an episode."""
-    values = {f.name: [getattr(episode, f.name) for episode in episodes] for f in fields(Episode)}
-    return Episode(**{n: torch.stack(v) if isinstance(v[0], Tensor) else np.stack(v) for n, v in values.items()})
+    values: dict[str, list[Any]] = {f.name: [getattr(e, f.name) for e in episodes] for f in fields(Episode)}
+    stacked: dict[str, Any] = {n: (torch if isinstance(v[0], Tensor) else np).stack(v) for n, v in values.items()}
+    return Episode(**stacked)
 
 
 class EpisodeSampler:

@@ -27,7 +27,7 @@ from fewshot.console import progress
 from fewshot.data.catalog import refuse_leak
 from fewshot.data.episodes import EpisodeSampler
 from fewshot.data.store import Dataset, Split, create_contiguous
-from fewshot.data.view import read_images
+from fewshot.data.view import View, read_images
 from fewshot.engine.seeding import derive
 from fewshot.errors import InputError
 from fewshot.files import replacing
@@ -123,6 +123,11 @@ def open_features(
     info = read_info(backbone_path)
     if views < 0:
         raise InputError(f"views is {views}; give 0 (plain features) or more augmented versions of each image")
+    if views and info.augment == View(info.view.crop, info.view.crop, info.view.channels).augment(0, False, 0.0):
+        raise InputError(
+            f"views is {views}, but the backbone {backbone_path} was trained without augmentation, so that all views"
+            " would be alike; give 0, or pre-train one with --training.pad, --training.flip or --training.jitter"
+        )
     info.view.check(dataset)
     _refuse_leak(info, dataset, force)
     path = features_path(Path(folder), dataset, info, views)

@@ -62,12 +62,12 @@ class MAMLLearner(nn.Module):
         """
         super().__init__()
         self.options = options
-        self.maml = learn2learn().algorithms.MAML(net, lr=options.rate, first_order=options.first_order)
+        self.maml: Any = learn2learn().algorithms.MAML(net, lr=options.rate, first_order=options.first_order)
 
     def forward(self, episode: Episode) -> Prediction:
         images, options = to_unit(episode.support_x), self.options
         with torch.enable_grad():
-            adapted: Any = self.maml.clone(first_order=options.first_order or not self.training)
+            adapted = self.maml.clone(first_order=options.first_order or not self.training)
             for _ in range(options.steps if self.training else options.test_steps):
                 adapted.adapt(F.cross_entropy(adapted(images), episode.support_y))
         logits: Tensor = adapted(to_unit(episode.query_x))
@@ -79,11 +79,11 @@ def build(
 ) -> MAMLLearner:
     """A fresh MAML learner for images of `image_size` pixels."""
     body = build_backbone("conv4_64", channels, image_size, generator)
-    for module in body.modules():
+    for module in body.modules():  # batch norm always takes the batch's own statistics
         if isinstance(module, nn.BatchNorm2d):
             module.track_running_stats = False
             module.running_mean = module.running_var = module.num_batches_tracked = None
-    head = nn.utils.skip_init(nn.Linear, body.features, way)
+    head: nn.Linear = nn.utils.skip_init(nn.Linear, body.features, way)  # pyright: ignore[reportAssignmentType]
     with torch.no_grad():
         head.weight.copy_(uniform_fan_in((way, body.features), body.features, generator))
         head.bias.zero_()

@@ -8,6 +8,8 @@ from benchmarks.cli import parse
 from benchmarks.config import RunConfig
 from benchmarks.presets import PRESETS, preset
 from fewshot.errors import InputError
+from fewshot.learners import METHODS
+from fewshot.learners.sib import SIBOptions
 
 
 def resolve(*arguments):
@@ -35,6 +37,32 @@ def test_meta_lstm_presets_are_the_published_settings(name, shot, published):
     assert (training.validate_every, training.validation_episodes, c.test.episodes) == (1000, 100, 600)
 
 
+@pytest.mark.parametrize("dataset", ["mini_imagenet", "cifar_fs"])
+@pytest.mark.parametrize("shot", [1, 5])
+def test_sib_presets_are_the_published_settings(dataset, shot):
+    c = preset("paper", RunConfig(method="sib", dataset=dataset, shot=shot, learner=SIBOptions()))
+    learner, training = c.learner, c.training
+    assert isinstance(learner, SIBOptions)
+    assert (learner.backbone, learner.steps, learner.rate, learner.width) == ("wrn_28_10", 3, 1e-3, 8)
+    assert (training.episodes, training.episodes_per_step, training.optimizer) == (50_000, 1, "sgd")
+    assert (training.meta_rate, training.weight_decay, training.clip) == (1e-3, 5e-4, "none")
+    assert (training.validate_every, training.validation_episodes, c.test.episodes) == (1000, 1000, 2000)
+
+
+def test_the_help_shows_the_options_of_the_method(capsys):
+    for method, own in (("sib", "--learner.backbone"), ("meta_lstm", "--learner.filters"), ("maml", "--learner.rate")):
+        with pytest.raises(SystemExit):
+            resolve("--method", method, "--help")
+        printed = capsys.readouterr().out
+        assert own in printed
+        assert ("--learner.filters" in printed) == (method == "meta_lstm")
+
+
+def test_learner_options_of_another_method_are_refused():
+    with pytest.raises(InputError, match="learner options are MetaLSTMOptions, method sib has SIBOptions"):
+        RunConfig(method="sib")
+
+
 def test_auto_is_quick_for_the_small_datasets_and_the_paper_otherwise():
     assert resolve().training == preset("quick", RunConfig()).training
     assert resolve("--dataset", "mini_imagenet").training == preset("paper", RunConfig()).training
@@ -46,7 +74,8 @@ def test_every_preset_resolves_and_can_be_overridden(method, name, shot):
     chosen = ["--method", method, "--preset", name, "--shot", str(shot), "--way", "4", "--dataset", "mini_imagenet"]
     command = resolve(*chosen, "--training.episodes", "7", "--seeds", "3", "4")
     assert (command.way, command.shot, command.training.episodes, command.seeds) == (4, shot, 7, (3, 4))
-    base = preset(name, RunConfig(method=method, dataset="mini_imagenet", way=4, shot=shot))
+    learner = METHODS[method].options()
+    base = preset(name, RunConfig(method=method, dataset="mini_imagenet", way=4, shot=shot, learner=learner))
     assert command.config.learner == base.learner
     assert command.config.sha256() != base.sha256()
 
