@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -43,6 +43,8 @@ class UnrollOptions:
     """Examples per step."""
     weighting: Weighting = "linear"
     """Weights of the losses within a truncation: linear, authors_code (k T in truncation k), uniform, last."""
+    judged_on: Literal["same", "next"] = "same"
+    """Batch of the loss after a step: the step's own (authors' code), or the next step's, which costs half as much."""
     meta_rate: float = 1e-4
     """Learning rate of Adam on the optimizer."""
     clamp: float = 1.0
@@ -165,7 +167,8 @@ class UnrollTrainer:
         """Train fresh networks once, the optimizer after every truncation; None where that was not finite."""
         options = self.options
         problems = [self.problem(derive(self.seed, "problem", index, i)) for i in range(options.meta_batch)]
-        unroll = Unroll(self.core, self.regularizer, problems, derive(self.seed, "unroll", index), options.recompute)
+        seed = derive(self.seed, "unroll", index)
+        unroll = Unroll(self.core, self.regularizer, problems, seed, options.judged_on, options.recompute)
         parts = []
         for k in range(options.horizon // options.truncation):
             part = unroll.truncation(step_weights(options.weighting, k, options.truncation))

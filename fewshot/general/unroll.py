@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -64,6 +64,8 @@ class Unroll:
     problems: Sequence[Problem]
     seed: int
     """Decides the regularizer's noise."""
+    judged_on: Literal["same", "next"] = "same"
+    """The batch of ℓ_t: the step's own, or the next step's."""
     recompute: bool = False
     """Recompute the core's inner steps in the backward pass instead of keeping them: slower, in less memory."""
 
@@ -72,19 +74,19 @@ class Unroll:
         self.weights = torch.stack([problem.init() for problem in self.problems])
         self.memory: Memory = self.core.features.init(self.weights)
         self.hidden: Hidden = self.core.init_hidden(self.weights.numel())
+        self._gradient: Tensor | None = None
 
     def truncation(self, weights: Sequence[float]) -> Truncation:
-        """Advance by `len(weights)` steps; Eq. 5: Σ w_t (ℓ_t + λ R_t), each ℓ_t on its step's batch after the step.
+        """Advance by `len(weights)` steps; Eq. 5: Σ w_t (ℓ_t + λ R_t), each ℓ_t after its step.
 
         A penalty on the core itself counts once per step, so that λ means the same for every regularizer.
         """
         self._detach()
         surrogate, losses, penalties = self.weights.new_zeros(()), [], []
         for weight in weights:
-            batches = [problem.batch(self.step) for problem in self.problems]
-            _, gradient = self._losses(batches)
-            penalty = self._advance(gradient)
-            loss, slope = self._losses(batches)
+            penalty = self._advance(self._observed())
+            loss, slope = self._losses(self.step + (self.judged_on == "next"))
+            self._gradient = slope if self.judged_on == "next" else None
             # the mean over networks, as everywhere: a larger meta-batch is a better estimate of the same
             pull = (slope * self.weights).sum() / len(self.problems)
             surrogate = surrogate + weight * (pull + self.regularizer.weight * penalty)
@@ -95,6 +97,10 @@ class Unroll:
         return Truncation(
             surrogate + sum(weights) * own, torch.stack(losses), torch.stack(penalties) + own.detach()
         )
+
+    def _observed(self) -> Tensor:
+        """The gradient [tasks, P] at the current weights on the step's batch."""
+        return self._losses(self.step)[1] if self._gradient is None else self._gradient
 
     def _advance(self, gradient: Tensor) -> Tensor:
         """One step of all networks; the regularizer's penalty."""
@@ -116,9 +122,12 @@ class Unroll:
             penalty = penalty / len(self.problems)
         return step.update, penalty, *step.next_hidden
 
-    def _losses(self, batches: Sequence[Any]) -> tuple[Tensor, Tensor]:
-        """Losses [tasks] and their gradients [tasks, P], without a graph."""
-        found = [loss_and_gradient(*triple) for triple in zip(self.problems, self.weights, batches, strict=True)]
+    def _losses(self, step: int) -> tuple[Tensor, Tensor]:
+        """Losses [tasks] of the current weights on the batches of `step`, and gradients [tasks, P]; no graph."""
+        found = [
+            loss_and_gradient(problem, weights, problem.batch(step))
+            for problem, weights in zip(self.problems, self.weights, strict=True)
+        ]
         losses, gradients = zip(*found, strict=True)
         return torch.stack(losses), torch.stack(gradients)
 
