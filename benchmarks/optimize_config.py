@@ -22,11 +22,13 @@ OPTIMIZERS = (*LEARNED, *HAND_DESIGNED)
 if TYPE_CHECKING:
     CoreOptions = Any
 else:
-    CoreOptions = Union[(*(core.Options for core in LEARNED.values()), type(None))]  # noqa: UP007
+    CoreOptions = Union[(*(core.Options for core in LEARNED.values()), type(None))]
 
 _OPTIMIZER_HELP = f"Meta-trained: {', '.join(LEARNED)}; hand-designed: {', '.join(HAND_DESIGNED)}."
 _TASK_HELP = f"Network and data: {', '.join(TASKS)}. digits_mlp needs no download."
-_REGULARIZER_HELP = f"Of a learned optimizer: {', '.join(REGULARIZERS)}. `--smooth` is short for `--regularizer smooth`."
+_REGULARIZER_HELP = (
+    f"Of a learned optimizer: {', '.join(REGULARIZERS)}. `--smooth` is short for `--regularizer smooth`."
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class OptimizeConfig:
         one_of("regularizer", self.regularizer, REGULARIZERS)
         if not self.learned and self.regularizer != "none":
             raise InputError(
-                f"regularizer {self.regularizer!r} has no effect on {self.optimizer}, which is not learned; leave it out"
+                f"regularizer {self.regularizer!r} has no effect on {self.optimizer}, which is not learned;"
+                " leave it out"
             )
 
     @property

@@ -259,9 +259,7 @@ TASKS: dict[str, Entry] = {
     ),
     "cifar10_resnet18": _images("cifar10_resnet18", "cifar10", 5000, lambda: ResNet18(10), pad=4),
     "cifar100_resnet18": _images("cifar100_resnet18", "cifar100", 5000, lambda: ResNet18(100), pad=4),
-    "tiny_imagenet_resnet18": _images(
-        "tiny_imagenet_resnet18", "tiny_imagenet", 10_000, lambda: ResNet18(200), pad=8
-    ),
+    "tiny_imagenet_resnet18": _images("tiny_imagenet_resnet18", "tiny_imagenet", 10_000, lambda: ResNet18(200), pad=8),
     "quadratic": Entry(lambda *_: Quadratic(), quick=True),
 }
 

@@ -94,9 +94,7 @@ class Unroll:
             penalties.append(self.regularizer.weight * penalty.detach())
             self.step += 1
         own = self.regularizer.weight * self.regularizer.per_unroll(self.core)
-        return Truncation(
-            surrogate + sum(weights) * own, torch.stack(losses), torch.stack(penalties) + own.detach()
-        )
+        return Truncation(surrogate + sum(weights) * own, torch.stack(losses), torch.stack(penalties) + own.detach())
 
     def _observed(self) -> Tensor:
         """The gradient [tasks, P] at the current weights on the step's batch."""

@@ -24,7 +24,7 @@ class ResNet18(FlatNet):
         with torch.device("meta"):
             net = models.resnet18(num_classes=classes, norm_layer=_batch_statistics)
             net.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-        net.maxpool = nn.Identity()
+        net.maxpool = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
         self._net = net
         self.layout = FlatLayout({name: tuple(p.shape) for name, p in net.named_parameters()})
 

@@ -60,16 +60,14 @@ class MLP(FlatNet):
 
 
 class LeNet(FlatNet):
-    """Two 5×5 convolutions of 10 and 20 filters with pooling, then 320-50-classes, for 28×28 gray images: 21 840 weights.
+    """Two 5×5 convolutions of 10 and 20 filters with pooling, then 320-50-classes, for 28×28 images: 21 840 weights.
 
     Without the published code's dropout: with it, the gradient that an optimizer sees and the loss that it is judged by
     would come from different networks.
     """
 
     def __init__(self, classes: int = 10) -> None:
-        self.layout = _layers(
-            conv0=(10, 1, 5, 5), conv1=(20, 10, 5, 5), linear0=(50, 320), linear1=(classes, 50)
-        )
+        self.layout = _layers(conv0=(10, 1, 5, 5), conv1=(20, 10, 5, 5), linear0=(50, 320), linear1=(classes, 50))
 
     def scores(self, weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         w, x = weights, inputs
@@ -85,9 +83,7 @@ class ThreeLayerCNN(FlatNet):
     _strides = (2, 2, 1)
 
     def __init__(self, classes: int = 10) -> None:
-        self.layout = _layers(
-            conv0=(32, 3, 3, 3), conv1=(32, 32, 3, 3), conv2=(32, 32, 3, 3), linear=(classes, 128)
-        )
+        self.layout = _layers(conv0=(32, 3, 3, 3), conv1=(32, 32, 3, 3), conv2=(32, 32, 3, 3), linear=(classes, 128))
 
     def scores(self, weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         w, x = weights, inputs
