@@ -20,15 +20,22 @@ def tanh(x: Tensor) -> Tensor:
     return _Tanh.apply(x)
 
 
-def sigmoid_as_tanh_(x: Tensor) -> Tensor:
-    """In place, from σ(2x) to tanh(x)."""
-    return x.mul_(2).sub_(1)
+def sigmoid_to_tanh_(s: Tensor) -> Tensor:
+    """In place, from s = σ(2x) to tanh(x)."""
+    return torch.add(-torch.ones((), dtype=s.dtype), s, alpha=2, out=s)
+
+
+def add_product(known: Tensor, weight: Tensor, x: Tensor, out: Tensor | None = None) -> Tensor:
+    """known + weight @ x for known [units, rows], weight [units, F], x [F, rows]; in one pass where F is 1."""
+    if x.shape[0] == 1:
+        return torch.addcmul(known, weight, x, out=out)
+    return torch.addmm(known, weight, x, out=out)
 
 
 class _Tanh(Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
-        y = sigmoid_as_tanh_((2 * x).sigmoid_())
+        y = sigmoid_to_tanh_((2 * x).sigmoid_())
         ctx.save_for_backward(y)
         return y
 
@@ -72,10 +79,10 @@ class _Gates(Function):
         candidate = gates[2 * size : 3 * size]
         candidate.mul_(2)
         gates.sigmoid_()
-        sigmoid_as_tanh_(candidate)
+        sigmoid_to_tanh_(candidate)
         take, keep, candidate, show = gates.split(size)
         next_c = torch.addcmul(take * candidate, keep, c)
-        squashed = sigmoid_as_tanh_((2 * next_c).sigmoid_())
+        squashed = sigmoid_to_tanh_((2 * next_c).sigmoid_())
         ctx.save_for_backward(gates, c, squashed)
         ctx.set_materialize_grads(False)
         return show * squashed, next_c

@@ -11,10 +11,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from fewshot.errors import InputError, one_of
 from fewshot.nets.functional import uniform_fan_in
-from fewshot.optimizers.cells import tanh
+from fewshot.optimizers.cells import add_product, sigmoid_to_tanh_
 from fewshot.optimizers.coordinatewise import check_hidden_size
 from fewshot.optimizers.core import Hidden, Response, Step
 from fewshot.optimizers.observe import FullState, GradientRMS
@@ -75,14 +77,46 @@ class Simple(RecurrentOptimizer):
         return (self._zeros(self.options.hidden_size, rows),)
 
     def known(self, hidden: Hidden) -> Hidden:
-        return (self.recurrent @ hidden[0].T,)
+        """(2 U h [H, rows],)."""
+        return ((2 * self.recurrent) @ hidden[0].T,)
 
     def read(self, x: Tensor, known: Hidden, hidden: Hidden) -> tuple[Tensor, Hidden]:
-        h = tanh(torch.addmm(known[0], self.input, x))
-        return self.output @ h, (h.T,)
+        update, h = _Read.apply(known[0], x, self.input, self.output)
+        return update, (h.T,)
 
     def response(self, step: Step, columns: slice) -> Response:
         return _ClosedForm(self, step, columns, super().response(step, columns))
+
+
+class _Read(Function):
+    """V h, h for h = tanh(W x + U h'), given 2 U h': tanh(z) is 2σ(2z) - 1, and no pass over the rows is wasted."""
+
+    @staticmethod
+    def forward(ctx, known: Tensor, x: Tensor, weight: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
+        h = sigmoid_to_tanh_(add_product(known, 2 * weight, x).sigmoid_())
+        ctx.save_for_backward(x, weight, output, h)
+        ctx.set_materialize_grads(False)
+        return output @ h, h
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_update: Tensor | None, grad_h: Tensor | None) -> tuple[Tensor | None, ...]:
+        x, weight, output, h = ctx.saved_tensors
+        if grad_update is None and grad_h is None:
+            return None, None, None, None
+        if grad_update is None:
+            grad = 0.5 * grad_h
+        elif grad_h is None:
+            grad = (0.5 * output.T) @ grad_update
+        else:
+            grad = torch.addmm(grad_h, output.T, grad_update, beta=0.5, alpha=0.5)
+        torch.ops.aten.tanh_backward(grad, h, grad_input=grad)
+        return (
+            grad,
+            (2 * weight.T) @ grad if ctx.needs_input_grad[1] else None,
+            2 * (grad @ x.T) if ctx.needs_input_grad[2] else None,
+            grad_update @ h.T if ctx.needs_input_grad[3] and grad_update is not None else None,
+        )
 
 
 class _ClosedForm(Response):
@@ -95,32 +129,25 @@ class _ClosedForm(Response):
         self._differentiable = differentiable
         with torch.no_grad():
             moving = core.input[:, columns]
-            known = (step.known or core.known(step.hidden))[0]
+            known = (step.known or core.known(step.hidden))[0].detach()
             if columns.stop - columns.start < core.state_size:
                 fixed = torch.cat([step.state[:, : columns.start], step.state[:, columns.stop :]], dim=1)
                 weights = torch.cat([core.input[:, : columns.start], core.input[:, columns.stop :]], dim=1)
-                known = torch.addmm(known, weights, fixed.T)
-            self._known, self._moving = 2 * known, 2 * moving
+                known = torch.addmm(known, 2 * weights, fixed.T)
+            self._known, self._moving = known, 2 * moving
             self._output, self._offset = 2 * core.output, core.output.sum()
             self._slope = 4 * core.output * moving.T
-        self._scratch = torch.empty_like(self._known)
+        self._scratch = torch.empty_like(known)
 
     def __call__(self, values: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
-            return self._differentiable(values)
-        return self._update(values)
+        return self._differentiable(values) if torch.is_grad_enabled() else self._update(values)
 
     def vjp(self, values: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         with torch.no_grad():
-            update = self._update(values)
-            s = self._scratch
-
-        def pull(cotangent: Tensor) -> Tensor:
-            with torch.no_grad():
-                return cotangent * (self._slope @ s.addcmul_(s, s, value=-1)).T
-
-        return update, pull
+            update, s = self._update(values), self._scratch
+            slope = (self._slope @ s.addcmul_(s, s, value=-1)).T
+        return update, lambda cotangent: cotangent * slope
 
     def _update(self, values: Tensor) -> Tensor:
-        s = torch.addmm(self._known, self._moving, values.T, out=self._scratch).sigmoid_()
+        s = add_product(self._known, self._moving, values.T, out=self._scratch).sigmoid_()
         return (self._output @ s).sub_(self._offset).T
