@@ -23,9 +23,10 @@ model, or seeds where there are several; `pooled ±` is over all episodes or ini
 Paper: as published; the paper does not say what its ± is. Difference: to the same configuration without regularizer,
 paired on the same test episodes or initializations and seeds (points of accuracy, or units of the loss). p: Wilcoxon's
 signed-rank test over episodes or initializations (averaged over seeds), Holm-corrected over the whole table.
-More: how many more of the unit would show this difference at 80 % power. Bold: better than every other row on the same
-test, by paired intervals that exclude zero. T: transductive. Failed and diverged runs are counted, never averaged;
-pairs of which one diverged are dropped from the difference, which favours the method that diverges more."""
+More: how many more of the unit would show this difference at 80 % power. Bold: nothing diverged, and better than
+every other row on the same test, by paired intervals that exclude zero. T: transductive. Failed and diverged runs are
+counted, never averaged; pairs of which one diverged are dropped from the difference, which favours the method that
+diverges more."""
 _MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {c: f"\\{c}" for c in "\\|*`[]~$#!"}
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -113,7 +114,7 @@ def _texts(line: dict[str, Any]) -> dict[str, str]:
         "accuracy (%)": value if accuracy else "",
         "test loss": "" if accuracy else value,
         "over": f"{line['n']} {line['unit']}" if line["n"] else "",
-        "n": f"{line['problems']} {line['problem']} × {_count(line['seeds'], 'seed')}",
+        "n": f"{line['problems']} {line['problem']} × {_count(line['seeds'], 'seed')}" if line["seeds"] else "",
         "pooled ±": _number(line["pooled_half_width"], line),
         "paper": "" if math.isnan(paper[0]) else f"{paper[0]:.2f} ± {paper[1]:.2f}",
         "difference": _interval(line, "difference", "difference_half_width", "+"),

@@ -39,7 +39,10 @@ def to_frame(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def best_rows(rows: Sequence[Row]) -> list[Row]:
-    """Of each table and test, the best row, if its paired difference to every other row there excludes zero."""
+    """Of each table and test, the best row, if its paired difference to every other row there excludes zero.
+
+    A row of which a test run diverged is never the best: pairs without that run flatter it.
+    """
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         if row.interval() is not None:
@@ -52,7 +55,7 @@ def _best(rows: Sequence[Row]) -> Row | None:
     best = max(rows, key=lambda row: sign * (row.interval() or _NOTHING).mean)
     differences = [best.difference(row) for row in rows if row is not best]
     clear = [d is not None and sign * d.mean > d.half_width for d in differences]
-    return best if clear and all(clear) else None
+    return best if clear and all(clear) and not best.diverged else None
 
 
 def _numbers(row: Row) -> dict[str, Any]:

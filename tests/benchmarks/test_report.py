@@ -6,36 +6,15 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from record_makers import counts, make_record
 from scipy import stats
 
-from benchmarks.config import RunConfig
 from benchmarks.record import digest, read_record, write_record
 from benchmarks.report import main
 from benchmarks.reporting.render import to_text
 from benchmarks.reporting.rows import group, load
 from benchmarks.reporting.tables import to_frame
 from fewshot.errors import InputError
-
-
-def make_record(correct, regularizer="none", seed=0, status="finished", manifest="m", transductive=False, **options):
-    config = RunConfig(regularizer=regularizer, **options)
-    return {
-        "track": "few_shot",
-        "status": status,
-        "failure": None if status == "finished" else "the meta-loss was not finite",
-        "config": config.to_dict(),
-        "config_sha256": config.sha256(),
-        "seed": seed,
-        "transductive": transductive,
-        "dataset": {"name": config.dataset, "fingerprint": "f"},
-        "manifests": {"test": {"sha256": manifest}},
-        "queries_per_episode": 75,
-        "test": {"best": {"correct": list(map(int, correct))}} if status == "finished" else {},
-    }
-
-
-def counts(seed, n=50, mean=45):
-    return np.random.Generator(np.random.Philox(seed)).integers(mean - 15, mean + 15, n)
 
 
 def percent(correct):
