@@ -1,0 +1,83 @@
+"""Forest plot: paired differences with their intervals beside the line of no difference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.reporting.figures.style import limits, new_figure, styled
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A paired comparison as it is drawn."""
+
+    label: str
+    """Who against whom."""
+    group: str
+    """On what; lines of one group stand together under it."""
+    mean: float
+    low: float
+    high: float
+    n: int
+    unit: str
+    p: float | None = None
+    """Holm-corrected where the comparison says so."""
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval excludes zero."""
+        return bool(self.low > 0 or self.high < 0)
+
+
+def forest_figure(differences: Sequence[Difference], title: str, x_label: str) -> Figure:
+    """A line a comparison; filled where the interval excludes zero.
+
+    Args:
+        differences: grouped by `group`, in drawing order.
+        title: which data.
+        x_label: what is compared, with its unit and which side is better.
+    """
+    lines: list[Difference | str] = []
+    for group, members in groupby(differences, key=lambda d: d.group):
+        lines += [group, *members]
+    with styled():
+        figure, axes = new_figure(1, 1, title, panel=(7.5, 0.8 + 0.27 * len(lines)))
+        panel = axes[0, 0]
+        panel.axvline(0, color="black", linewidth=1)
+        for place, line in enumerate(lines):
+            if isinstance(line, Difference):
+                _draw(panel, place, line)
+        panel.set_yticks(range(len(lines)), [x if isinstance(x, str) else f"{x.label}  " for x in lines])
+        for tick, line in zip(panel.get_yticklabels(), lines, strict=True):
+            tick.set_fontweight("bold" if isinstance(line, str) else "normal")
+        panel.set_ylim(len(lines) - 0.4, -0.6)
+        panel.grid(axis="y", visible=False)
+        panel.tick_params(axis="y", length=0)
+        bounds = limits([np.array([d.low, d.mean, d.high, 0.0]) for d in differences], log=False)
+        if bounds:
+            panel.set_xlim(*bounds)
+        panel.set_xlabel(f"{x_label}; bars: 95 % interval, filled: excludes zero")
+    return figure
+
+
+def _draw(panel, place: int, line: Difference) -> None:
+    if np.isfinite([line.low, line.high]).all():
+        panel.plot([line.low, line.high], [place, place], color="#222222", linewidth=1.6, solid_capstyle="butt")
+    panel.plot(
+        line.mean,
+        place,
+        marker="s",
+        markersize=6,
+        color="#222222",
+        markerfacecolor="#222222" if line.decided else "white",
+    )
+    p = "" if line.p is None or not np.isfinite(line.p) else f", p = {line.p:.2g}"
+    text = f"{line.mean:+.2f}  (n = {line.n} {line.unit}{p})"
+    panel.annotate(
+        text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=7.5, annotation_clip=False
+    )
