@@ -21,12 +21,12 @@ _METHODS = {"simple": 0, "dm": 1, "rnnprop": 2, "meta_lstm": 0, "sib": 1, "proto
 _SHAPES = (("o", "circle"), ("s", "square"), ("^", "triangle-up"), ("D", "diamond"), ("v", "triangle-down"))
 _TINTS = (0.0, -0.35, 0.3, -0.2, 0.15)
 _HAND_DESIGNED = {
-    # light, dark, dash in points (matplotlib), dash in plotly's words
-    "sgd": ("#5F6368", "#A9AEB5", (4, 2), "dash"),
-    "sgdm": ("#7D7A1E", "#BDB94F", (6, 2, 1, 2), "dashdot"),
-    "adam": ("#882255", "#E07BA8", (1, 1.5), "dot"),
-    "amsgrad": ("#2B7F78", "#63C5BB", (8, 3), "longdash"),
-    "rmsprop": ("#5B4BA0", "#A79BEA", (8, 2, 1, 2, 1, 2), "longdashdot"),
+    # light, dark, dash in points (matplotlib), dash in plotly's words, marker and symbol (not on lines)
+    "sgd": ("#5F6368", "#A9AEB5", (4, 2), "dash", "x", "x-thin-open"),
+    "sgdm": ("#7D7A1E", "#BDB94F", (6, 2, 1, 2), "dashdot", "+", "cross-thin-open"),
+    "adam": ("#882255", "#E07BA8", (1, 1.5), "dot", "*", "star"),
+    "amsgrad": ("#2B7F78", "#63C5BB", (8, 3), "longdash", "p", "pentagon"),
+    "rmsprop": ("#5B4BA0", "#A79BEA", (8, 2, 1, 2, 1, 2), "longdashdot", "d", "diamond-tall"),
 }
 
 
@@ -50,8 +50,8 @@ def line_style(method: str, regularizer: str, learned: bool) -> LineStyle:
     """The style of a method with a regularizer; unknown names get one that depends on the name alone."""
     if not learned:
         known = list(_HAND_DESIGNED.values())
-        light, dark, dashes, dash = _HAND_DESIGNED.get(method, known[_number(method) % len(known)])
-        return LineStyle(light, dark, dashes, dash, "", "none", "", 1.4)
+        light, dark, dashes, dash, marker, symbol = _HAND_DESIGNED.get(method, known[_number(method) % len(known)])
+        return LineStyle(light, dark, dashes, dash, marker, "full", symbol, 1.4)
     known = list(_REGULARIZERS.values())
     light, dark, fill, suffix = _REGULARIZERS.get(regularizer, known[2 + _number(regularizer) % (len(known) - 2)])
     index = _METHODS.get(method, _number(method)) % len(_SHAPES)

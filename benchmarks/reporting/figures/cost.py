@@ -42,7 +42,7 @@ def cost_figure(costs: Sequence[Cost], title: str, y_label: str) -> Figure:
                 xerr=spread,
                 yerr=None if np.isnan(cost.half_width) else cost.half_width,
                 color=style.colour,
-                marker=style.marker or "*",
+                marker=style.marker,
                 fillstyle=style.fill,
                 markersize=7,
                 linestyle="none",

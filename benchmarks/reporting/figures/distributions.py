@@ -44,7 +44,7 @@ def distributions_figure(spreads: Sequence[Spread], title: str) -> Figure:
             panel.stairs(height, edges, baseline=base, color=style.colour, linewidth=1)
             quartiles = np.percentile(spread.values, [25, 50, 75])
             panel.plot(quartiles, [base] * 3, marker="|", markersize=9, color="black", linestyle="-", linewidth=1)
-            panel.plot(spread.values.mean(), base, marker=style.marker or "o", color="black", fillstyle=style.fill)
+            panel.plot(spread.values.mean(), base, marker=style.marker, color="black", fillstyle=style.fill)
         panel.set_yticks(range(len(spreads))[::-1], [f"{s.label}\n{len(s.values)} episodes" for s in spreads])
         panel.set(xlim=_range(spreads), ylim=(-0.25, max(len(spreads), 1)))
         panel.set_xlabel("accuracy of a test episode (%); ticks: quartiles, marker: mean, height: share of episodes")

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.reporting.figures.style import limits, new_figure, styled
+
+_INK = "#222222"
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,11 @@ def forest_figure(differences: Sequence[Difference], title: str, x_label: str) -
             if isinstance(line, Difference):
                 _draw(panel, place, line)
         panel.set_yticks(range(len(lines)), [x if isinstance(x, str) else f"{x.label}  " for x in lines])
+        numbers = panel.twinx()
+        numbers.set_ylim(len(lines) - 0.4, -0.6)
+        numbers.set_yticks(range(len(lines)), ["" if isinstance(x, str) else _numbers(x) for x in lines])
+        numbers.tick_params(axis="y", length=0, labelsize=8)
+        numbers.grid(visible=False)
         for tick, line in zip(panel.get_yticklabels(), lines, strict=True):
             tick.set_fontweight("bold" if isinstance(line, str) else "normal")
         panel.set_ylim(len(lines) - 0.4, -0.6)
@@ -65,19 +73,14 @@ def forest_figure(differences: Sequence[Difference], title: str, x_label: str) -
     return figure
 
 
-def _draw(panel, place: int, line: Difference) -> None:
+def _draw(panel: Axes, place: int, line: Difference) -> None:
     if np.isfinite([line.low, line.high]).all():
-        panel.plot([line.low, line.high], [place, place], color="#222222", linewidth=1.6, solid_capstyle="butt")
+        panel.plot([line.low, line.high], [place, place], color=_INK, linewidth=1.6, solid_capstyle="butt")
     panel.plot(
-        line.mean,
-        place,
-        marker="s",
-        markersize=6,
-        color="#222222",
-        markerfacecolor="#222222" if line.decided else "white",
+        line.mean, place, marker="s", markersize=6, color=_INK, markerfacecolor=_INK if line.decided else "white"
     )
+
+
+def _numbers(line: Difference) -> str:
     p = "" if line.p is None or not np.isfinite(line.p) else f", p = {line.p:.2g}"
-    text = f"{line.mean:+.2f}  (n = {line.n} {line.unit}{p})"
-    panel.annotate(
-        text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=7.5, annotation_clip=False
-    )
+    return f"{line.mean:+.2f}  (n = {line.n} {line.unit}{p})"

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from benchmarks.reporting.style import LineStyle
 from fewshot.files import replacing
 
-_RC: dict[str, Any] = {
+_RC: Any = {
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.spines.top": False,
@@ -70,7 +70,7 @@ def draw_line(axes: Axes, x: np.ndarray, y: np.ndarray, style: LineStyle, label:
     options: dict[str, Any] = {"color": style.colour, "linewidth": style.width, "label": label}
     if style.dashes:
         options["linestyle"] = (0, style.dashes)
-    if style.marker and markers:
+    if markers and not style.dashes:
         every = max(1, len(x) // MARKERS)
         options |= {"marker": style.marker, "markersize": 5, "fillstyle": style.fill, "markevery": (every // 2, every)}
     axes.plot(x, y, **options)
