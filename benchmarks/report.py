@@ -12,7 +12,8 @@ import pandas as pd
 import tyro
 
 from benchmarks.cli import DEFAULT_RESULTS
-from benchmarks.rows import load, to_frame
+from benchmarks.reporting.rows import load
+from benchmarks.reporting.tables import to_frame
 from fewshot.console import run_command
 from fewshot.files import write_text
 
@@ -35,7 +36,7 @@ class ReportCommand:
 
 
 def to_text(frame: pd.DataFrame) -> str:
-    """The frame of `rows.to_frame` as a Markdown table, which reads well on a terminal too."""
+    """The frame of `tables.to_frame` as a Markdown table, which reads well on a terminal too."""
     if frame.empty:
         return "no records"
     table = pd.DataFrame([_cells(line) for line in frame.to_dict("records")])
@@ -52,11 +53,11 @@ def _cells(line: dict[str, Any]) -> dict[str, str]:
         "method": line["method"] + (" (T)" if line["transductive"] else ""),
         "regularizer": line["regularizer"],
         "settings": line["settings"],
-        "accuracy (%)": f"{line['accuracy']:.2f} ± {line['half_width']:.2f}" if line["seeds"] else "failed",
+        "accuracy (%)": f"{line['value']:.2f} ± {line['half_width']:.2f}" if line["seeds"] else "failed",
         "over": f"{line['n']} {line['unit']}" if line["seeds"] else "",
-        "episodes": str(line["episodes"]),
+        "episodes": str(line["problems"]),
         "seeds": seeds,
-        "episodes ±": f"{line['episodes_half_width']:.2f}" if line["seeds"] else "",
+        "episodes ±": f"{line['pooled_half_width']:.2f}" if line["seeds"] else "",
         "difference": _signed(line["difference"], line["difference_half_width"]),
         "p": _number(line["p"], "{:.2g}"),
     }

@@ -11,13 +11,15 @@ from scipy import stats
 from benchmarks.config import RunConfig
 from benchmarks.record import digest, read_record, write_record
 from benchmarks.report import main, to_text
-from benchmarks.rows import group, load, to_frame
+from benchmarks.reporting.rows import group, load
+from benchmarks.reporting.tables import to_frame
 from fewshot.errors import InputError
 
 
 def make_record(correct, regularizer="none", seed=0, status="finished", manifest="m", transductive=False, **options):
     config = RunConfig(regularizer=regularizer, **options)
     return {
+        "track": "few_shot",
         "status": status,
         "failure": None if status == "finished" else "the meta-loss was not finite",
         "config": config.to_dict(),
@@ -44,9 +46,9 @@ def test_one_seed_has_the_interval_over_episodes():
     sample = percent(counts(0))
     low, high = stats.t.interval(0.95, 49, sample.mean(), stats.sem(sample))
     (line,) = frame.to_dict("records")
-    assert line["accuracy"] == pytest.approx(sample.mean())
+    assert line["value"] == pytest.approx(sample.mean())
     assert line["half_width"] == pytest.approx((high - low) / 2)
-    assert (line["n"], line["unit"], line["episodes"], line["seeds"]) == (50, "episodes", 50, 1)
+    assert (line["n"], line["unit"], line["problems"], line["seeds"]) == (50, "episodes", 50, 1)
     assert np.isnan(line["difference"])
 
 
@@ -54,10 +56,10 @@ def test_several_seeds_have_the_interval_over_their_means():
     records = [make_record(counts(seed), seed=seed) for seed in range(4)]
     (line,) = to_frame(group(records)).to_dict("records")
     means = [percent(counts(seed)).mean() for seed in range(4)]
-    assert line["accuracy"] == pytest.approx(np.mean(means))
+    assert line["value"] == pytest.approx(np.mean(means))
     assert line["half_width"] == pytest.approx(stats.t.ppf(0.975, 3) * stats.sem(means))
     everything = np.concatenate([percent(counts(seed)) for seed in range(4)])
-    assert line["episodes_half_width"] == pytest.approx(stats.t.ppf(0.975, 199) * stats.sem(everything))
+    assert line["pooled_half_width"] == pytest.approx(stats.t.ppf(0.975, 199) * stats.sem(everything))
     assert (line["n"], line["unit"], line["seeds"]) == (4, "seeds", 4)
 
 
@@ -85,7 +87,7 @@ def test_only_rows_on_the_same_episodes_are_compared():
 def test_failures_are_counted_and_never_averaged():
     records = [make_record(counts(0), seed=0), make_record([], seed=1, status="failed")]
     (line,) = to_frame(group(records)).to_dict("records")
-    assert line["accuracy"] == pytest.approx(percent(counts(0)).mean())
+    assert line["value"] == pytest.approx(percent(counts(0)).mean())
     assert (line["seeds"], line["failed"], line["unit"]) == (1, 1, "episodes")
     text = to_text(to_frame(group([make_record([], status="failed")])))
     assert "failed" in text
@@ -134,7 +136,7 @@ def test_the_command_writes_both_files(tmp_path, capsys):
     assert "broken" not in printed.out
     assert "meta_lstm" in (tmp_path / "out" / "tables.md").read_text()
     table = pd.read_csv(tmp_path / "out" / "tables.csv")
-    assert table["accuracy"][0] == pytest.approx(percent(counts(0)).mean())
+    assert table["value"][0] == pytest.approx(percent(counts(0)).mean())
 
 
 def test_no_records_is_no_error(tmp_path, capsys):
