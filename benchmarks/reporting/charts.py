@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
+from benchmarks.reporting.drawn import ForestLine, Series
 from benchmarks.reporting.figures.curves import METRICS, legend_label
 from benchmarks.reporting.figures.distributions import histogram
-from benchmarks.reporting.figures.forest import Difference
-from benchmarks.reporting.figures.write import RESULTS, curves_of
+from benchmarks.reporting.figures.write import DIFFERENCES, curves_of
 from benchmarks.reporting.items import FEW_SHOT, GENERAL, Experiment, Item
-from benchmarks.reporting.series import LONG, Series
+from benchmarks.reporting.series import LONG
 from benchmarks.reporting.style import line_style
 
 Chart = dict[str, Any]
 """id, kind, title, note, dataset, and panels: each with a name, its axes and its lines, as `report.js` draws them."""
 
 
-def charts_of(groups: Sequence[Experiment], differences: Sequence[Difference]) -> list[Chart]:
+def charts_of(groups: Sequence[Experiment], differences: Mapping[str, Sequence[ForestLine]]) -> list[Chart]:
     """Everything interactive on the page, in reading order."""
-    found = [_forest(differences)] if differences else []
+    found = [_forest(metric, lines) for metric, lines in differences.items()]
     for make in (_learning, _training, _episodes, _smoothness, _cost):
         found += [chart for group in groups if (chart := make(group)) is not None]
     return found
@@ -43,38 +43,34 @@ def _chart(kind: str, group: Experiment, title: str, note: str, panels: Sequence
     }
 
 
-def _forest(differences: Sequence[Difference]) -> Chart:
+def _forest(metric: str, differences: Sequence[ForestLine]) -> Chart:
     lines, ticks = [], []
     for group, members in groupby(differences, key=lambda d: d.group):
         members = list(members)
         names = [f"{group}: {d.label}" for d in members]
         ticks += names
+        ends = {"x": [d.mean for d in members], "low": [d.low for d in members], "high": [d.high for d in members]}
         lines.append(
             {
-                "key": group,
                 "label": group,
                 "y": names,
-                "x": digits([d.mean for d in members]),
-                "low": digits([d.low for d in members]),
-                "high": digits([d.high for d in members]),
+                **{name: digits(values) for name, values in ends.items()},
                 "filled": [d.decided for d in members],
                 "text": [_in_words(d) for d in members],
             }
         )
-    axes = {"x": {"title": "paired difference, 95 % interval"}, "y": {"ticks": ticks[::-1]}}
-    panel = {"name": "differences", "lines": lines, **axes}
-    note = "Filled: the interval excludes zero. Right of zero: the regularized optimizer is ahead."
+    panel = {"name": metric, "lines": lines, "x": {"title": DIFFERENCES[metric]}, "y": {"ticks": ticks[::-1]}}
     return {
-        "id": "differences",
+        "id": f"differences-{metric}",
         "kind": "forest",
-        "title": "Regularized against plain, paired on the same tests",
-        "note": note,
+        "title": "Regularized − plain, paired on the same tests",
+        "note": "Bars: 95 % interval, filled: it excludes zero. p is Holm-corrected within a table.",
         "dataset": "",
         "panels": [panel],
     }
 
 
-def _in_words(d: Difference) -> str:
+def _in_words(d: ForestLine) -> str:
     p = f", p = {d.p:.2g}" if d.p is not None and math.isfinite(d.p) else ""
     return f"{d.mean:+.3g} [{d.low:+.3g}, {d.high:+.3g}], n = {d.n} {d.unit}{p}"
 
@@ -116,9 +112,7 @@ def _training(group: Experiment) -> Chart | None:
     return _chart("training", group, "Meta-training", f"{_BAND} Neighbouring steps are averaged.", panels)
 
 
-def _curves(
-    group: Experiment, name: str, metric: str, x: str, make: Callable[[Item], Series | None]
-) -> dict[str, Any]:
+def _curves(group: Experiment, name: str, metric: str, x: str, make: Callable[[Item], Series | None]) -> dict[str, Any]:
     lines, axis = curves_of(group, make), METRICS[metric]
     positive = all((line.mean > 0).all() for line in lines)
     longest = max((line.x[-1] for line in lines), default=0.0)
@@ -157,7 +151,7 @@ def _identity(method: str, regularizer: str, learned: bool, label: str) -> dict[
 def _episodes(group: Experiment) -> Chart | None:
     lines = []
     for item in group.drawn():
-        spread = item.episodes()
+        spread = item.episodes
         if spread is not None:
             edges, share = histogram(spread.values)
             legend = f"{spread.label}, {len(spread.values)} episodes, mean {spread.values.mean():.2f} %"
@@ -175,7 +169,7 @@ def _episodes(group: Experiment) -> Chart | None:
 def _smoothness(group: Experiment) -> Chart | None:
     lines = []
     for item in group.drawn():
-        response = item.response()
+        response = item.response
         if response is not None:
             order = np.argsort(response.state, kind="stable")[:: max(1, len(response.state) // 400)]
             number = "" if response.lipschitz is None else f", Lipschitz number {response.lipschitz:.3g}"
@@ -194,7 +188,7 @@ def _smoothness(group: Experiment) -> Chart | None:
 def _cost(group: Experiment) -> Chart | None:
     lines = []
     for item in group.drawn():
-        cost = item.cost()
+        cost = item.cost
         if cost is not None:
             line = _identity(item.method, item.regularizer, item.learned, item.label)
             spread = {"low": digits([cost.result - cost.half_width]), "high": digits([cost.result + cost.half_width])}
@@ -203,7 +197,7 @@ def _cost(group: Experiment) -> Chart | None:
     panel = {
         "name": "cost",
         "x": {"title": "meta-training per seed (s, median)", "log": True},
-        "y": {"title": RESULTS[group.track], "log": False},
+        "y": {"title": group.result, "log": False},
         "lines": lines,
     }
     return _chart("cost", group, "Time per result", "Up and to the left is better. Bars: 95 % interval.", [panel])

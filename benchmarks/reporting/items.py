@@ -1,4 +1,4 @@
-"""Rows as figures and the page draw them: what they are called, what they are drawn with, and their numbers."""
+"""Rows as figures and the page draw them: what they are called, and their numbers as plain arrays."""
 
 from __future__ import annotations
 
@@ -11,42 +11,74 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.reporting.figures.cost import Cost
-from benchmarks.reporting.figures.distributions import Spread
-from benchmarks.reporting.figures.smoothness import Response
-from benchmarks.reporting.series import Band, Series, tested_curve, training_curve
-from fewshot.engine.statistics import Interval, mean_interval
+from benchmarks.reporting.compare import Comparison
+from benchmarks.reporting.drawn import Cost, ForestLine, Response, Series, Spread
+from benchmarks.reporting.rows import Row
+from benchmarks.reporting.series import Band, tested_curve, training_curve
+from benchmarks.reporting.style import LineStyle, line_style
+from benchmarks.reporting.tables import to_frame
+from fewshot.engine.statistics import Interval
 
 FEW_SHOT, GENERAL = "few_shot", "general"
 LINES = 12
 """Rows in one figure at most."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Item:
-    """All records of one configuration, tested on the same thing."""
+    """A row, and how it is called."""
 
-    track: str
-    dataset: str
-    experiment: str
-    """What its group is about, such as "glyphs, 5-way 1-shot"."""
-    test: str
-    """Identity of what it was tested on; only items of equal `test` are drawn together."""
-    method: str
-    regularizer: str
-    settings: str
-    learned: bool
-    transductive: bool
-    records: tuple[Mapping[str, Any], ...]
+    row: Row
+    settings: str = ""
+    """What tells it apart from rows of the same labels."""
+    best: bool = False
+    """Its paired difference to every other row of its table excludes zero."""
+    published: str = ""
+    """The paper's value for it; empty where there is none."""
+
+    @property
+    def track(self) -> str:
+        return self.row.track
+
+    @property
+    def dataset(self) -> str:
+        return str(self.row.labels["dataset"])
+
+    @property
+    def method(self) -> str:
+        return str(self.row.labels["method" if self.track == FEW_SHOT else "optimizer"])
+
+    @property
+    def regularizer(self) -> str:
+        return str(self.row.labels["regularizer"])
+
+    @property
+    def learned(self) -> bool:
+        return not self.row.hand_designed
+
+    @property
+    def style(self) -> LineStyle:
+        return line_style(self.method, self.regularizer, self.learned)
+
+    @property
+    def experiment(self) -> str:
+        """What its group is about, such as "glyphs, 5-way 1-shot"."""
+        labels, config = self.row.labels, self.row.config
+        if self.track == FEW_SHOT:
+            return f"{self.dataset}, {labels['way']}-way {labels['shot']}-shot"
+        return f"{labels['task']}, {config['test']['steps']:,} steps"
 
     @property
     def label(self) -> str:
+        """As in a legend."""
         name = self.method if self.regularizer == "none" else f"{self.method} + {self.regularizer}"
-        return f"{name} ({self.settings})" if self.settings else name
+        source = self.row.labels.get("source")
+        notes = [f"from {source}"] * bool(source) + [self.settings] * bool(self.settings)
+        return f"{name} ({', '.join(notes)})" if notes else name
 
     @cached_property
     def finished(self) -> tuple[Mapping[str, Any], ...]:
-        return tuple(record for record in self.records if record["status"] == "finished")
+        return tuple(record for record in self.row.records if record["status"] == "finished")
 
     @property
     def clock(self) -> str:
@@ -64,27 +96,18 @@ class Item:
         return self._series(found, "seeds") if found else None
 
     def _series(self, found: Band, unit: str, ended: str = "") -> Series:
-        return Series(
-            self.method,
-            self.regularizer,
-            found.x,
-            found.mean,
-            found.low,
-            found.high,
-            found.n,
-            unit,
-            self.learned,
-            self.settings,
-            ended,
-        )
+        numbers = (found.x, found.mean, found.low, found.high, found.n)
+        return Series(self.label, self.method, self.regularizer, *numbers, unit, self.learned, ended)
 
+    @cached_property
     def episodes(self) -> Spread | None:
         """Accuracy of every test episode in %, averaged over seeds."""
-        if self.track != FEW_SHOT or not self.finished:
+        if self.track != FEW_SHOT or not self.row.values:
             return None
-        values = np.mean([_accuracy(record) for record in self.finished], axis=0)
+        values = np.mean(list(self.row.values.values()), axis=0)
         return Spread(self.label, self.method, self.regularizer, values)
 
+    @cached_property
     def response(self) -> Response | None:
         """Outputs around zero of the first seed's optimizer."""
         for record in self.finished:
@@ -96,17 +119,10 @@ class Item:
 
     @cached_property
     def result(self) -> Interval | None:
-        """Test accuracy in %: over episodes of one seed or over seeds; None without any.
+        """See `Row.interval`."""
+        return self.row.interval()
 
-        In the general track it is that of the last step, over initializations of one seed or over seeds.
-        """
-        if not self.finished:
-            return None
-        if self.track == FEW_SHOT:
-            return _interval([_accuracy(record) for record in self.finished])
-        last = [_last_accuracies(record) for record in self.finished]
-        return _interval(last) if all(map(len, last)) else None
-
+    @cached_property
     def cost(self) -> Cost | None:
         """Result and seconds of meta-training."""
         seconds = [record.get("measured", {}).get("train_seconds") for record in self.finished]
@@ -115,22 +131,6 @@ class Item:
             return None
         result = self.result
         return Cost(self.label, self.method, self.regularizer, seconds, result.mean, result.half_width, self.learned)
-
-
-def _accuracy(record: Mapping[str, Any]) -> np.ndarray:
-    return 100 * np.asarray(record["test"]["best"]["correct"], dtype=np.float64) / record["queries_per_episode"]
-
-
-def _last_accuracies(record: Mapping[str, Any]) -> np.ndarray:
-    """Of the initializations that got to the end; empty where one did not, or where the task has no accuracy."""
-    runs = record["test"]["best"]["runs"]
-    if any(run["diverged_at"] is not None or not run.get("test_accuracy") for run in runs):
-        return np.empty(0)
-    return 100 * np.array([run["test_accuracy"][-1] for run in runs], dtype=np.float64)
-
-
-def _interval(by_seed: Sequence[np.ndarray]) -> Interval:
-    return mean_interval(by_seed[0] if len(by_seed) == 1 else [values.mean() for values in by_seed])
 
 
 @dataclass(frozen=True)
@@ -148,12 +148,24 @@ class Experiment:
         """No more items than a figure can hold: first the best of each method and regularizer, then others."""
         if len(self.items) <= LINES:
             return self.items
-        ranked = sorted(self.items, key=lambda item: -item.result.mean if item.result else np.inf)
+        sign = -1 if self.higher_is_better else 1
+        ranked = sorted(self.items, key=lambda item: sign * item.result.mean if item.result else np.inf)
         first: dict[tuple[str, str], Item] = {}
         for item in ranked:
             first.setdefault((item.method, item.regularizer), item)
         chosen = [*first.values(), *(item for item in ranked if item not in first.values())][:LINES]
         return tuple(item for item in self.items if any(item is c for c in chosen))
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.items[0].row.higher_is_better
+
+    @property
+    def result(self) -> str:
+        """What the result of an item is, with its unit."""
+        if self.track == FEW_SHOT:
+            return "test accuracy (%)"
+        return "final test accuracy (%)" if self.higher_is_better else "final test loss"
 
     @property
     def heading(self) -> str:
@@ -164,16 +176,43 @@ class Experiment:
 
 def experiments(items: Sequence[Item]) -> list[Experiment]:
     """Items by what they were tested on, in the order of first appearance."""
-    groups: dict[tuple[str, str], list[Item]] = {}
+    groups: dict[tuple[str, ...], list[Item]] = {}
     for item in items:
-        groups.setdefault((item.track, item.test), []).append(item)
+        groups.setdefault((item.track, *item.row.tested_on), []).append(item)
     titles = [members[0].experiment for members in groups.values()]
     return [_experiment(members, titles.count(members[0].experiment) > 1) for members in groups.values()]
 
 
 def _experiment(members: Sequence[Item], ambiguous: bool) -> Experiment:
     first = members[0]
-    mark = hashlib.sha256(first.test.encode()).hexdigest()[:6]
+    mark = hashlib.sha256("".join(first.row.tested_on).encode()).hexdigest()[:6]
     title = f"{first.experiment} [test {mark}]" if ambiguous else first.experiment
     slug = re.sub(r"[^a-z0-9]+", "-", first.experiment.lower()).strip("-")[:60] or "experiment"
     return Experiment(title, f"{slug}-{mark}" if ambiguous else slug, first.track, first.dataset, tuple(members))
+
+
+def items_of(rows: Sequence[Row]) -> list[Item]:
+    """The rows of `rows.load`, with what the tables say about each."""
+    if not rows:
+        return []
+    frame = to_frame(rows)
+    published = frame["published"] if "published" in frame else [""] * len(rows)
+    return [
+        Item(row, settings, bool(best), str(value))
+        for row, settings, best, value in zip(rows, frame["settings"], frame["best"], published, strict=True)
+    ]
+
+
+def forest_lines(comparisons: Sequence[Comparison], groups: Sequence[Experiment]) -> dict[str, list[ForestLine]]:
+    """Comparisons by their metric ("accuracy", "loss"), as lines of a forest plot, in the order of `groups`."""
+    named = {id(item.row): (item, group) for group in groups for item in group.items}
+    order = {key: place for place, key in enumerate(named)}
+    found: dict[str, list[ForestLine]] = {}
+    known = [c for c in comparisons if id(c.row) in named and id(c.other) in named]
+    for c in sorted(known, key=lambda c: order[id(c.row)]):
+        (item, group), (other, _) = named[id(c.row)], named[id(c.other)]
+        d = c.difference
+        low, high = d.mean - d.half_width, d.mean + d.half_width
+        line = ForestLine(f"{item.label} − {other.label}", group.title, d.mean, low, high, d.n, d.unit, c.holm)
+        found.setdefault(c.row.metric, []).append(line)
+    return found

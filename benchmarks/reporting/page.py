@@ -10,19 +10,22 @@ from typing import Any
 import jinja2
 from plotly.offline import get_plotlyjs
 
-from benchmarks.reporting.adapt import claims_of, differences_of, items_of
 from benchmarks.reporting.charts import charts_of
-from benchmarks.reporting.items import Experiment, experiments
-from benchmarks.reporting.lines import Scale, Verdict, lines_of
+from benchmarks.reporting.compare import Comparison
+from benchmarks.reporting.items import Experiment, experiments, forest_lines, items_of
+from benchmarks.reporting.lines import tables_of
 from benchmarks.reporting.provenance import provenance
+from benchmarks.reporting.rows import Row
+from benchmarks.reporting.verdicts import VERDICTS, scales_of, verdicts_of
 from fewshot.files import write_text
 
 
-def write_page(rows: Sequence[Any], comparisons: Sequence[Any], claims: Sequence[Any], out: Path) -> Path:
+def write_page(rows: Sequence[Row], comparisons: Sequence[Comparison], claims: Sequence[Any], out: Path) -> Path:
     """Write report.html: verdicts first, then tables, charts, and the provenance of every row.
 
     Args:
-        rows, comparisons: of `benchmarks.reporting.rows`.
+        rows: of `rows.load`.
+        comparisons: of `compare.compare`.
         claims: verdicts on the paper's claims.
         out: the folder.
 
@@ -34,18 +37,17 @@ def write_page(rows: Sequence[Any], comparisons: Sequence[Any], claims: Sequence
     return path
 
 
-def render(rows: Sequence[Any], comparisons: Sequence[Any], claims: Sequence[Any]) -> str:
+def render(rows: Sequence[Row], comparisons: Sequence[Comparison], claims: Sequence[Any]) -> str:
     """The page as text."""
     groups = experiments(items_of(rows))
-    differences = differences_of(comparisons)
-    charts = charts_of(groups, differences)
-    verdicts = claims_of(claims)
+    charts = charts_of(groups, forest_lines(comparisons, groups))
+    verdicts = verdicts_of(claims)
     context: dict[str, Any] = {
         "summary": _summary(groups),
         "verdicts": verdicts,
-        "tally": {name: sum(v.verdict == name for v in verdicts) for name in Verdict.NAMES},
-        "scales": Scale.of(verdicts),
-        "tables": lines_of(groups, differences),
+        "tally": {name: sum(v.verdict == name for v in verdicts) for name in VERDICTS},
+        "scales": scales_of(verdicts),
+        "tables": tables_of(groups, comparisons),
         "charts": charts,
         "options": _options(groups),
         "data": {"charts": charts, **provenance(groups)},
@@ -66,7 +68,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _summary(groups: Sequence[Experiment]) -> Mapping[str, Any]:
-    records = [record for group in groups for item in group.items for record in item.records]
+    records = [record for group in groups for item in group.items for record in item.row.records]
     return {
         "rows": sum(len(group.items) for group in groups),
         "runs": len(records),

@@ -21,7 +21,7 @@ def provenance(groups: Sequence[Experiment]) -> dict[str, Any]:
     pool = _Pool()
     rows = []
     for group in groups:
-        configs = [dict(_flat(item.records[0]["config"])) for item in group.items]
+        configs = [dict(_flat(item.row.records[0]["config"])) for item in group.items]
         differing = _differing(configs)
         for item, config in zip(group.items, configs, strict=True):
             rows.append(
@@ -29,7 +29,7 @@ def provenance(groups: Sequence[Experiment]) -> dict[str, Any]:
                     "config": {name: pool(value) for name, value in config.items()},
                     "differs": sorted(name for name in config if name in differing),
                     "facts": [[name, pool(value)] for name, value in _facts(item).items()],
-                    "runs": [_run(record, pool) for record in item.records],
+                    "runs": [_run(record, pool) for record in item.row.records],
                 }
             )
     return {"rows": rows, "pool": pool.values}
@@ -51,7 +51,7 @@ class _Pool:
 
 
 def _facts(item: Item) -> dict[str, Any]:
-    first = item.records[0]
+    first = item.row.records[0]
     test = first["manifests"]["test"] if "manifests" in first else first["protocol"]
     facts = {
         "dataset": first["dataset"]["name"],
@@ -68,7 +68,7 @@ def _facts(item: Item) -> dict[str, Any]:
 
 
 def _run(record: Mapping[str, Any], pool: _Pool) -> list[Any]:
-    """Seed, status, commit, versions, device, digest, seconds of training and test, peak MB, interruptions, finished."""
+    """In the order in which `report.js` reads them."""
     measured = record.get("measured", {})
     status = record["status"] if not record["failure"] else f"failed: {record['failure']}"
     memory = measured.get("peak_memory_bytes")

@@ -11,39 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from benchmarks.reporting.drawn import Series
+
 POINTS = 200
 """Points of a drawn line; more than a screen or a page can show apart only cost bytes."""
 LONG = 2000
 """Steps from which on a linear axis would hide the start."""
-
-
-@dataclass(frozen=True)
-class Series:
-    """A mean over runs and its 95 % band, all [points]."""
-
-    method: str
-    regularizer: str
-    x: np.ndarray
-    mean: np.ndarray
-    low: np.ndarray
-    """Lower end of the band; NaN where a single run gives none."""
-    high: np.ndarray
-    n: int
-    """Units averaged."""
-    unit: str
-    """seeds, initializations or episodes."""
-    learned: bool = True
-    """False for hand-designed optimizers, which are drawn dashed."""
-    settings: str = ""
-    """What tells it apart from lines of the same method and regularizer."""
-    ended: str = ""
-    """Why the line ends before the others, such as "2 of 5 diverged"."""
-
-    @property
-    def label(self) -> str:
-        """As in a legend."""
-        name = self.method if self.regularizer == "none" else f"{self.method} + {self.regularizer}"
-        return f"{name} ({self.settings})" if self.settings else name
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """Figures from plain arrays, a kind a module, and `write_figures`, which makes all that the records allow."""
 
-from benchmarks.reporting.figures.cost import Cost, cost_figure
+from benchmarks.reporting.drawn import Cost, ForestLine, Response, Series, Spread
+from benchmarks.reporting.figures.cost import cost_figure
 from benchmarks.reporting.figures.curves import METRICS, Metric, Panel, curves_figure, panels_figure
-from benchmarks.reporting.figures.distributions import Spread, distributions_figure
-from benchmarks.reporting.figures.forest import Difference, forest_figure
-from benchmarks.reporting.figures.smoothness import Response, smoothness_figure
+from benchmarks.reporting.figures.distributions import distributions_figure
+from benchmarks.reporting.figures.forest import forest_figure
+from benchmarks.reporting.figures.smoothness import smoothness_figure
 from benchmarks.reporting.figures.style import save
 from benchmarks.reporting.figures.training import step_sizes_figure, training_figure
 from benchmarks.reporting.figures.write import write_figures
@@ -12,10 +13,11 @@ from benchmarks.reporting.figures.write import write_figures
 __all__ = [
     "METRICS",
     "Cost",
-    "Difference",
+    "ForestLine",
     "Metric",
     "Panel",
     "Response",
+    "Series",
     "Spread",
     "cost_figure",
     "curves_figure",

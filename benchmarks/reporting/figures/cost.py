@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks.reporting.drawn import Cost
 from benchmarks.reporting.figures.style import limits, log_scale, new_figure, shared_legend, styled
 from benchmarks.reporting.style import line_style
-
-
-@dataclass(frozen=True)
-class Cost:
-    """One row: what came out and how long it took."""
-
-    label: str
-    method: str
-    regularizer: str
-    seconds: np.ndarray
-    """Of meta-training, a seed each."""
-    result: float
-    half_width: float
-    """Of the 95 % interval of `result`; NaN if there is none."""
-    learned: bool = True
 
 
 def cost_figure(costs: Sequence[Cost], title: str, y_label: str) -> Figure:

@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from benchmarks.reporting.drawn import Series
 from benchmarks.reporting.figures.style import draw_line, limits, log_scale, new_figure, shared_legend, styled
-from benchmarks.reporting.series import LONG, Series
+from benchmarks.reporting.series import LONG
 from benchmarks.reporting.style import line_style
 
 

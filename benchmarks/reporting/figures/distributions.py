@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks.reporting.drawn import Spread
 from benchmarks.reporting.figures.style import new_figure, styled
 from benchmarks.reporting.style import line_style
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Accuracies of one row on every test episode."""
-
-    label: str
-    method: str
-    regularizer: str
-    values: np.ndarray
-    """In %, [episodes]; of several seeds: each episode's mean."""
 
 
 def histogram(values: np.ndarray, bins: int = 50) -> tuple[np.ndarray, np.ndarray]:

@@ -3,41 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.reporting.drawn import ForestLine
 from benchmarks.reporting.figures.style import limits, new_figure, styled
 
 _INK = "#222222"
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A paired comparison as it is drawn."""
-
-    label: str
-    """Who against whom."""
-    group: str
-    """On what; lines of one group stand together under it."""
-    mean: float
-    low: float
-    high: float
-    n: int
-    unit: str
-    p: float | None = None
-    """Holm-corrected where the comparison says so."""
-
-    @property
-    def decided(self) -> bool:
-        """Whether the interval excludes zero."""
-        return bool(self.low > 0 or self.high < 0)
-
-
-def forest_figure(differences: Sequence[Difference], title: str, x_label: str) -> Figure:
+def forest_figure(differences: Sequence[ForestLine], title: str, x_label: str) -> Figure:
     """A line a comparison; filled where the interval excludes zero.
 
     Args:
@@ -45,7 +23,7 @@ def forest_figure(differences: Sequence[Difference], title: str, x_label: str) -
         title: which data.
         x_label: what is compared, with its unit and which side is better.
     """
-    lines: list[Difference | str] = []
+    lines: list[ForestLine | str] = []
     for group, members in groupby(differences, key=lambda d: d.group):
         lines += [group, *members]
     with styled():
@@ -53,7 +31,7 @@ def forest_figure(differences: Sequence[Difference], title: str, x_label: str) -
         panel = axes[0, 0]
         panel.axvline(0, color="black", linewidth=1)
         for place, line in enumerate(lines):
-            if isinstance(line, Difference):
+            if isinstance(line, ForestLine):
                 _draw(panel, place, line)
         panel.set_yticks(range(len(lines)), [x if isinstance(x, str) else f"{x.label}  " for x in lines])
         numbers = panel.twinx()
@@ -73,7 +51,7 @@ def forest_figure(differences: Sequence[Difference], title: str, x_label: str) -
     return figure
 
 
-def _draw(panel: Axes, place: int, line: Difference) -> None:
+def _draw(panel: Axes, place: int, line: ForestLine) -> None:
     if np.isfinite([line.low, line.high]).all():
         panel.plot([line.low, line.high], [place, place], color=_INK, linewidth=1.6, solid_capstyle="butt")
     panel.plot(
@@ -81,6 +59,6 @@ def _draw(panel: Axes, place: int, line: Difference) -> None:
     )
 
 
-def _numbers(line: Difference) -> str:
+def _numbers(line: ForestLine) -> str:
     p = "" if line.p is None or not np.isfinite(line.p) else f", p = {line.p:.2g}"
     return f"{line.mean:+.2f}  (n = {line.n} {line.unit}{p})"

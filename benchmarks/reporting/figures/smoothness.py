@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks.reporting.drawn import Response
 from benchmarks.reporting.figures.style import draw_line, new_figure, shared_legend, styled
 from benchmarks.reporting.style import line_style
-
-
-@dataclass(frozen=True)
-class Response:
-    """Updates of one learned optimizer for given states."""
-
-    label: str
-    method: str
-    regularizer: str
-    state: np.ndarray
-    """[points], drawn around zero."""
-    update: np.ndarray
-    """[points]"""
-    lipschitz: float | None = None
-    """Largest change of the update per change of the state."""
 
 
 def smoothness_figure(responses: Sequence[Response], title: str) -> Figure:

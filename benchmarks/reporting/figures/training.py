@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from benchmarks.reporting.drawn import Series
 from benchmarks.reporting.figures.curves import Panel, panels_figure
-from benchmarks.reporting.series import Series
 
 
 def training_figure(panels: Sequence[tuple[str, str, Sequence[Series]]], title: str, clock: str) -> Figure:

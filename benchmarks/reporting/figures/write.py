@@ -2,54 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
-from benchmarks.reporting.adapt import differences_of, items_of
+from benchmarks.reporting.compare import Comparison
+from benchmarks.reporting.drawn import ForestLine, Series
 from benchmarks.reporting.figures.cost import cost_figure
 from benchmarks.reporting.figures.curves import Panel, panels_figure
 from benchmarks.reporting.figures.distributions import distributions_figure
-from benchmarks.reporting.figures.forest import Difference, forest_figure
+from benchmarks.reporting.figures.forest import forest_figure
 from benchmarks.reporting.figures.smoothness import smoothness_figure
 from benchmarks.reporting.figures.style import save
 from benchmarks.reporting.figures.training import step_sizes_figure, training_figure
-from benchmarks.reporting.items import FEW_SHOT, GENERAL, Experiment, Item, experiments
-from benchmarks.reporting.series import LONG, Series, thin
+from benchmarks.reporting.items import FEW_SHOT, GENERAL, Experiment, Item, experiments, forest_lines, items_of
+from benchmarks.reporting.rows import Row
+from benchmarks.reporting.series import LONG, thin
 
 FOREST_LINES = 40
 """Comparisons in one forest plot at most."""
-RESULTS = {FEW_SHOT: "test accuracy (%)", GENERAL: "test accuracy after the last step (%)"}
+
+DIFFERENCES = {
+    "accuracy": "difference in test accuracy (percentage points; right of 0: regularized is better)",
+    "loss": "difference in final test loss (left of 0: regularized is better)",
+}
+"""What a forest plot shows, by the metric of its rows."""
 
 
-def write_figures(rows: Sequence[Any], comparisons: Sequence[Any], out: Path) -> list[Path]:
+def write_figures(rows: Sequence[Row], comparisons: Sequence[Comparison], out: Path) -> list[Path]:
     """Write every figure that `rows` and `comparisons` allow, as .png and .svg.
 
     Args:
-        rows, comparisons: of `benchmarks.reporting.rows`.
+        rows: of `rows.load`.
+        comparisons: of `compare.compare`.
         out: the folder.
 
     Returns:
         The files, in the order written. Equal records give equal bytes.
     """
+    groups = experiments(items_of(rows))
     return [
-        path
-        for name, figure in figures(experiments(items_of(rows)), differences_of(comparisons))
-        for path in save(figure, out / name)
+        path for name, figure in figures(groups, forest_lines(comparisons, groups)) for path in save(figure, out / name)
     ]
 
 
-def figures(groups: Sequence[Experiment], differences: Sequence[Difference]) -> Iterator[tuple[str, Figure]]:
+def figures(
+    groups: Sequence[Experiment], differences: Mapping[str, Sequence[ForestLine]]
+) -> Iterator[tuple[str, Figure]]:
     """(name of the file, figure), one after another so that only one is held."""
-    for start in range(0, len(differences), FOREST_LINES):
-        part = f"-{start // FOREST_LINES + 1}" if len(differences) > FOREST_LINES else ""
-        title = "Regularized − plain, paired on the same tests"
-        yield (
-            f"differences{part}",
-            forest_figure(differences[start : start + FOREST_LINES], title, "difference (see line for unit of n)"),
-        )
+    for metric, lines in differences.items():
+        for start in range(0, len(lines), FOREST_LINES):
+            part = f"-{start // FOREST_LINES + 1}" if len(lines) > FOREST_LINES else ""
+            title = "Regularized − plain, paired on the same tests (p: Holm-corrected)"
+            figure = forest_figure(lines[start : start + FOREST_LINES], title, DIFFERENCES[metric])
+            yield f"differences-{metric}{part}", figure
     for group in groups:
         for kind, make in _KINDS.items():
             figure = make(group)
@@ -100,18 +107,18 @@ def _step_sizes(group: Experiment) -> Figure | None:
 
 
 def _episodes(group: Experiment) -> Figure | None:
-    spreads = [spread for item in group.drawn() if (spread := item.episodes()) is not None]
+    spreads = [spread for item in group.drawn() if (spread := item.episodes) is not None]
     return distributions_figure(spreads, f"Test episodes: {group.heading}") if spreads else None
 
 
 def _smoothness(group: Experiment) -> Figure | None:
-    responses = [response for item in group.drawn() if (response := item.response()) is not None]
+    responses = [response for item in group.drawn() if (response := item.response) is not None]
     return smoothness_figure(responses, f"Updates around zero: {group.heading}") if responses else None
 
 
 def _cost(group: Experiment) -> Figure | None:
-    costs = [cost for item in group.drawn() if (cost := item.cost()) is not None]
-    return cost_figure(costs, f"Time per result: {group.heading}", RESULTS[group.track]) if costs else None
+    costs = [cost for item in group.drawn() if (cost := item.cost) is not None]
+    return cost_figure(costs, f"Time per result: {group.heading}", group.result) if costs else None
 
 
 _KINDS: dict[str, Callable[[Experiment], Figure | None]] = {
