@@ -71,7 +71,7 @@ class Browser:
     def open(self, page: Path) -> None:
         """Load a page from disk, and wait until its script is through."""
         self._call("Page.navigate", url=page.resolve().as_uri())
-        self.wait("document.documentElement.dataset.ready === 'yes'")
+        self.wait("document.documentElement?.dataset.ready === 'yes'")
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression, awaited if it is a promise."""
