@@ -1,4 +1,4 @@
-"""Tables from records alone: `python -m benchmarks.report [RUNS...] --out DIR`."""
+"""Tables, figures and a page from records alone: `python -m benchmarks.report [RUNS...] --out DIR`."""
 
 from __future__ import annotations
 
@@ -10,51 +10,59 @@ from typing import Annotated, Literal
 import tyro
 
 from benchmarks.cli import DEFAULT_RESULTS
-from benchmarks.reporting.claims import judge, to_lines
+from benchmarks.reporting.claims import judge, to_lines, to_mapping
+from benchmarks.reporting.compare import compare
+from benchmarks.reporting.figures import write_figures
+from benchmarks.reporting.page import write_page
 from benchmarks.reporting.render import NOTES, to_latex, to_text
 from benchmarks.reporting.rows import load
 from benchmarks.reporting.tables import select, sort, to_frame
 from fewshot.console import run_command
 from fewshot.files import write_text
 
-Format = Literal["md", "csv", "tex"]
+Format = Literal["md", "csv", "tex", "html", "figures"]
 
 
 @dataclass(frozen=True)
 class ReportCommand:
-    """Make tables.md, tables.csv and tables.tex from the records of finished runs; print them and the verdicts."""
+    """Make tables (.md, .csv, .tex), report.html and figures from the records of finished runs; print the tables."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional] = (DEFAULT_RESULTS,)
     """Folders of runs, or single records."""
     out: Path = Path("results")
-    """Where the tables are written."""
+    """Where all of it is written; figures go to a folder of that name in it."""
     where: tuple[str, ...] = ()
     """Show only rows with these values, such as dataset=glyphs shot=1. Partners that are not shown still count."""
     sort: str | None = None
     """Column of tables.csv by which the rows of each table are sorted."""
     reverse: bool = False
     """Largest first."""
-    format: tuple[Format, ...] = ("md", "csv", "tex")
+    format: tuple[Format, ...] = ("md", "csv", "tex", "html", "figures")
     """What is written."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print and write the tables."""
+    """Print the tables; write what is asked for."""
     command = tyro.cli(ReportCommand, prog="python -m benchmarks.report", args=arguments)
     rows = load(command.runs)
     frame = select(to_frame(rows), command.where)
     shown = [rows[i] for i in frame.index]
     if command.sort is not None:
         frame = sort(frame, command.sort, command.reverse)
-    text = "\n\n".join(filter(None, (to_text(frame), NOTES, to_lines(judge(rows, shown)))))
-    contents = {
-        "md": lambda: text + "\n",
-        "csv": lambda: frame.to_csv(index=False),
-        "tex": lambda: to_latex(frame),
-    }
-    paths = [command.out / f"tables.{name}" for name in dict.fromkeys(command.format)]
-    for path in paths:
-        write_text(path, contents[path.suffix[1:]]())
+    verdicts = judge(rows, shown)
+    text = "\n\n".join(filter(None, (to_text(frame), NOTES, to_lines(verdicts))))
+    visible = {id(row) for row in shown}
+    comparisons = [comparison for comparison in compare(rows) if id(comparison.row) in visible]
+    contents = {"md": lambda: text + "\n", "csv": lambda: frame.to_csv(index=False), "tex": lambda: to_latex(frame)}
+    paths = []
+    for name in dict.fromkeys(command.format):
+        if name == "html":
+            paths.append(write_page(shown, comparisons, list(map(to_mapping, verdicts)), command.out))
+        elif name == "figures":
+            paths += write_figures(shown, comparisons, command.out / "figures")
+        else:
+            paths.append(command.out / f"tables.{name}")
+            write_text(paths[-1], contents[name]())
     print(f"{text}\n\nwritten to {', '.join(map(str, paths))}")
 
 
