@@ -21,7 +21,7 @@ from benchmarks.config import RunConfig
 from benchmarks.device import choose_device, device_name
 from benchmarks.observe import RunObserver
 from benchmarks.record import RECORD_NAME, commit, peak_memory, read_record, versions, write_record
-from benchmarks.report import to_text
+from benchmarks.reporting.render import to_text
 from benchmarks.reporting.rows import load
 from benchmarks.reporting.tables import to_frame
 from fewshot.console import run_command

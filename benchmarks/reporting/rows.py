@@ -222,7 +222,8 @@ def _few_shot(record: Mapping[str, Any]) -> _Run:
         "tested_on": test,
         "partner": (config_sha256(_without_regularizer(config)), *identity),
     }
-    return _Run((config_sha256(config), *identity), record["seed"], values, None, shared, record)
+    key = (config_sha256(config), str(record["transductive"]), *identity)
+    return _Run(key, record["seed"], values, None, shared, record)
 
 
 def _general(record: Mapping[str, Any]) -> _Run:

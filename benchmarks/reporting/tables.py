@@ -1,4 +1,4 @@
-"""The numbers of the tables, a line a row: `to_frame`; and as text for a terminal: `to_text`."""
+"""The numbers of the tables, a line a row; `render` makes text of them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.reporting.compare import Comparison, compare, table_of
+from benchmarks.reporting.published import published
 from benchmarks.reporting.rows import LABELS, Row
 from fewshot.engine.statistics import Interval
+from fewshot.errors import InputError, one_of
 
 _NOTHING = Interval(float("nan"), float("nan"), 0)
 COLUMNS = ("dataset", "task", "source", "way", "shot", "method", "regularizer")
 """Labels of both tracks as columns of a frame; the optimizer of a general row is its method."""
+FILTERS = ("table", "track", *COLUMNS, "metric")
 
 
 def to_frame(rows: Sequence[Row]) -> pd.DataFrame:
     """The numbers of a table, a line a row, in the order of `rows`; NaN or "" where there is none.
 
     Columns: table, track, `COLUMNS`, transductive; metric, value and half_width over n units, unit (problems or
-    seeds); problems (test episodes, or initializations), seeds, failed, diverged; pooled_half_width over all problems;
+    seeds); problem (episodes or initializations) and how many problems, seeds, failed, diverged; pooled_half_width over
+    all problems; paper and paper_spread, as published;
     difference to the plain partner, its half_width, n, unit and dropped pairs, p, holm, more (see `Comparison`);
     best; settings, which tells apart rows of equal labels. Accuracies are in %, differences in percentage points.
     """
@@ -35,7 +39,10 @@ def to_frame(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def best_rows(rows: Sequence[Row]) -> list[Row]:
-    """Of each table and test, the best row, if its paired difference to every other row there excludes zero."""
+    """Of each table and test, the best row, if its paired difference to every other row there excludes zero.
+
+    A row of which a test run diverged is never the best: pairs without that run flatter it.
+    """
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         if row.interval() is not None:
@@ -48,10 +55,11 @@ def _best(rows: Sequence[Row]) -> Row | None:
     best = max(rows, key=lambda row: sign * (row.interval() or _NOTHING).mean)
     differences = [best.difference(row) for row in rows if row is not best]
     clear = [d is not None and sign * d.mean > d.half_width for d in differences]
-    return best if clear and all(clear) else None
+    return best if clear and all(clear) and not best.diverged else None
 
 
 def _numbers(row: Row) -> dict[str, Any]:
+    paper = published(row)
     interval, pooled = row.interval() or _NOTHING, row.pooled() or _NOTHING
     labels = {"method": row.labels.get("optimizer"), **row.labels}
     return {
@@ -64,11 +72,14 @@ def _numbers(row: Row) -> dict[str, Any]:
         "half_width": interval.half_width,
         "n": interval.n,
         "unit": "seeds" if len(row.values) > 1 else row.problem,
+        "problem": row.problem,
         "problems": len(next(iter(row.values.values()), ())),
         "seeds": len(row.values),
         "failed": row.failed,
         "diverged": row.diverged,
         "pooled_half_width": pooled.half_width,
+        "paper": paper.mean if paper else np.nan,
+        "paper_spread": paper.spread if paper else np.nan,
     }
 
 
@@ -126,3 +137,40 @@ def _flatten(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in options.items():
         flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
     return flat
+
+
+def select(frame: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:
+    """The lines that fit conditions "column=value": any of those on one column, all columns.
+
+    Raises:
+        InputError: for a condition of another form, an unknown column, or a value that no line has.
+    """
+    wanted: dict[str, list[str]] = {}
+    for condition in where:
+        column, found, value = condition.partition("=")
+        if not found:
+            raise InputError(f"--where {condition!r} is no condition; write column=value, such as shot=1")
+        one_of("column of --where", column, FILTERS)
+        wanted.setdefault(column, []).append(value)
+    for column, values in wanted.items() if not frame.empty else ():
+        texts = frame[column].astype(str)
+        for value in values:
+            one_of(f"{column} of --where", value, sorted(set(texts)))
+        frame = frame.take(np.flatnonzero(texts.isin(values)))
+    return frame
+
+
+def sort(frame: pd.DataFrame, column: str, reverse: bool = False) -> pd.DataFrame:
+    """The lines sorted by a column; lines equal in it keep their order, those without a value come last.
+
+    Raises:
+        InputError: for an unknown column.
+    """
+    if frame.empty:
+        return frame
+    one_of("column of --sort", column, frame.columns)
+    return frame.sort_values(column, ascending=not reverse, kind="stable", key=_sortable)
+
+
+def _sortable(column: pd.Series) -> pd.Series:
+    return column if column.dtype != object else column.map(lambda value: f"{value:>12}")

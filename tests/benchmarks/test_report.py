@@ -6,35 +6,15 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from record_makers import counts, make_record
 from scipy import stats
 
-from benchmarks.config import RunConfig
 from benchmarks.record import digest, read_record, write_record
-from benchmarks.report import main, to_text
+from benchmarks.report import main
+from benchmarks.reporting.render import to_text
 from benchmarks.reporting.rows import group, load
 from benchmarks.reporting.tables import to_frame
 from fewshot.errors import InputError
-
-
-def make_record(correct, regularizer="none", seed=0, status="finished", manifest="m", transductive=False, **options):
-    config = RunConfig(regularizer=regularizer, **options)
-    return {
-        "track": "few_shot",
-        "status": status,
-        "failure": None if status == "finished" else "the meta-loss was not finite",
-        "config": config.to_dict(),
-        "config_sha256": config.sha256(),
-        "seed": seed,
-        "transductive": transductive,
-        "dataset": {"name": config.dataset, "fingerprint": "f"},
-        "manifests": {"test": {"sha256": manifest}},
-        "queries_per_episode": 75,
-        "test": {"best": {"correct": list(map(int, correct))}} if status == "finished" else {},
-    }
-
-
-def counts(seed, n=50, mean=45):
-    return np.random.Generator(np.random.Philox(seed)).integers(mean - 15, mean + 15, n)
 
 
 def percent(correct):
@@ -113,17 +93,6 @@ def test_the_order_of_records_never_matters():
 
 def test_transductive_rows_carry_a_t():
     assert "meta_lstm (T)" in to_text(to_frame(group([make_record(counts(0), transductive=True)])))
-
-
-def test_golden_table():
-    """10 and 20 of 75 right: 20 %, ± 12.706 · 6.667 (the sample's standard error); differences of 4 points each."""
-    records = [make_record([10, 20]), make_record([13, 23], "smooth")]
-    lines = to_text(to_frame(group(records))).splitlines()
-    assert lines[0].split() == "| dataset | way | shot | method | regularizer | accuracy (%) | over | episodes | seeds | episodes ± | difference | p |".split()  # fmt: skip # noqa: E501, SIM905
-    assert "| none" in lines[2]
-    assert "20.00 ± 84.71" in lines[2]
-    assert "24.00 ± 84.71" in lines[3]
-    assert "+4.00 ± 0.00" in lines[3]
 
 
 def test_the_command_writes_both_files(tmp_path, capsys):

@@ -2,63 +2,13 @@
 
 import numpy as np
 import pytest
+from record_makers import draw, general_record, source
 from scipy import stats
 
-from benchmarks.config import config_sha256
 from benchmarks.record import write_record
 from benchmarks.reporting.compare import compare, compare_pairs
 from benchmarks.reporting.rows import group, load
 from fewshot.errors import InputError
-
-
-def general_record(
-    accuracy, regularizer="none", seed=0, optimizer="simple", transfer=None, diverged=(), protocol="p", **options
-):
-    """A record whose final test accuracies, fractions by initialization, are `accuracy` (None: a task without)."""
-    hand_designed = optimizer in ("sgd", "adam")
-    config = {
-        "optimizer": optimizer,
-        "task": "digits_mlp",
-        "regularizer": regularizer,
-        "penalty": None if regularizer == "none" else {"weight": 1.0},
-        "core": None if hand_designed else {"hidden": 10},
-        "training": {"unrolls": 5},
-        "test": {"steps": 2, "initializations": len(accuracy), "seed": 0},
-        "transfer": transfer,
-        **options,
-    }
-    runs = [_test_run(i, value, i in diverged) for i, value in enumerate(accuracy)]
-    return {
-        "track": "general",
-        "status": "finished",
-        "failure": None,
-        "config": config,
-        "config_sha256": config_sha256(config),
-        "seed": seed,
-        "dataset": {"name": "digits", "fingerprint": "f"},
-        "protocol": {"task": "digits_mlp", "sha256": protocol},
-        "test": {"best": {"unroll": 5, "runs": runs[::-1]}},
-    }
-
-
-def _test_run(i, value, diverged):
-    ends = [0.1] if diverged else [0.1, 0.5, value]
-    return {
-        "initialization": i,
-        "diverged_at": 1 if diverged else None,
-        "step": list(range(len(ends))),
-        "test_loss": [2 - (v if v is not None else i / 10) for v in ends],
-        "test_accuracy": None if value is None else ends,
-    }
-
-
-def source(seed, **options):
-    names = {"weights": f"w{seed}", "optimizer_name": "simple", "task": "mnist_mlp", "config_sha256": "c", "seed": seed}
-    return {**names, **options}
-
-
-def draw(seed, n=5):
-    return np.random.Generator(np.random.Philox(seed)).uniform(0.5, 0.9, n)
 
 
 def test_general_rows_hold_the_last_value_of_every_initialization():
