@@ -75,9 +75,6 @@ def _in_words(d: ForestLine) -> str:
     return f"{d.mean:+.3g} [{d.low:+.3g}, {d.high:+.3g}], n = {d.n} {d.unit}{p}"
 
 
-_BAND = "Lines are means, bands 95 % t intervals over the units that the legend names."
-
-
 def _learning(group: Experiment) -> Chart | None:
     if group.track != GENERAL:
         return None
@@ -91,7 +88,7 @@ def _learning(group: Experiment) -> Chart | None:
         _curves(group, name, metric, "optimizer step", lambda item, m=metric: item.tested(m))
         for name, metric in names.items()
     ]
-    note = f"{_BAND} Dashed: hand-designed. A line ends where the first of its runs diverged (×)."
+    note = "Dashed: hand-designed. A line ends (×) where the first of its runs diverged."
     return _chart("curves", group, "Learning curves", note, panels)
 
 
@@ -109,7 +106,7 @@ def _training(group: Experiment) -> Chart | None:
         _curves(group, name, metric, clock, lambda item, n=column, s=source: item.trained(n, s))
         for name, metric, column, source in wanted
     ]
-    return _chart("training", group, "Meta-training", f"{_BAND} Neighbouring steps are averaged.", panels)
+    return _chart("training", group, "Meta-training", "Neighbouring steps are averaged.", panels)
 
 
 def _curves(group: Experiment, name: str, metric: str, x: str, make: Callable[[Item], Series | None]) -> dict[str, Any]:

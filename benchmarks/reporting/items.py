@@ -196,10 +196,10 @@ def items_of(rows: Sequence[Row]) -> list[Item]:
     if not rows:
         return []
     frame = to_frame(rows)
-    published = frame["published"] if "published" in frame else [""] * len(rows)
+    columns = (frame[name] for name in ("settings", "best", "paper", "paper_spread"))
     return [
-        Item(row, settings, bool(best), str(value))
-        for row, settings, best, value in zip(rows, frame["settings"], frame["best"], published, strict=True)
+        Item(row, settings, bool(best), f"{paper:.2f} ± {spread:.2f}" if np.isfinite(paper) else "")
+        for row, settings, best, paper, spread in zip(rows, *columns, strict=True)
     ]
 
 

@@ -11,22 +11,23 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 from benchmarks.reporting.charts import charts_of
+from benchmarks.reporting.claims import Verdict
 from benchmarks.reporting.compare import Comparison
 from benchmarks.reporting.items import Experiment, experiments, forest_lines, items_of
 from benchmarks.reporting.lines import tables_of
 from benchmarks.reporting.provenance import provenance
 from benchmarks.reporting.rows import Row
-from benchmarks.reporting.verdicts import VERDICTS, scales_of, verdicts_of
+from benchmarks.reporting.verdicts import cards_of, not_judged, scales_of, tally
 from fewshot.files import write_text
 
 
-def write_page(rows: Sequence[Row], comparisons: Sequence[Comparison], claims: Sequence[Any], out: Path) -> Path:
+def write_page(rows: Sequence[Row], comparisons: Sequence[Comparison], claims: Sequence[Verdict], out: Path) -> Path:
     """Write report.html: verdicts first, then tables, charts, and the provenance of every row.
 
     Args:
         rows: of `rows.load`.
         comparisons: of `compare.compare`.
-        claims: verdicts on the paper's claims.
+        claims: of `claims.judge`.
         out: the folder.
 
     Returns:
@@ -37,16 +38,17 @@ def write_page(rows: Sequence[Row], comparisons: Sequence[Comparison], claims: S
     return path
 
 
-def render(rows: Sequence[Row], comparisons: Sequence[Comparison], claims: Sequence[Any]) -> str:
+def render(rows: Sequence[Row], comparisons: Sequence[Comparison], claims: Sequence[Verdict]) -> str:
     """The page as text."""
     groups = experiments(items_of(rows))
     charts = charts_of(groups, forest_lines(comparisons, groups))
-    verdicts = verdicts_of(claims)
+    cards = cards_of(claims, groups)
     context: dict[str, Any] = {
         "summary": _summary(groups),
-        "verdicts": verdicts,
-        "tally": {name: sum(v.verdict == name for v in verdicts) for name in VERDICTS},
-        "scales": scales_of(verdicts),
+        "cards": cards,
+        "tally": tally([pair for card in cards for pair in card.pairs]),
+        "not_judged": not_judged(cards),
+        "scales": scales_of(cards),
         "tables": tables_of(groups, comparisons),
         "charts": charts,
         "options": _options(groups),

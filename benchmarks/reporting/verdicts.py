@@ -1,47 +1,78 @@
-"""Verdicts on the paper's claims, ready to be laid out."""
+"""Verdicts on the paper's claims, ready to be laid out: a card a claim, a line a pair of rows."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
 
-VERDICTS = ("supported", "contradicted", "not decided")
+from benchmarks.reporting.claims import CLAIMS, CONTRADICTED, NOT_DECIDED, SUPPORTED, Verdict
+from benchmarks.reporting.compare import Comparison
+from benchmarks.reporting.items import Experiment, Item
+from benchmarks.reporting.rows import Row
+
+VERDICTS = (SUPPORTED, CONTRADICTED, NOT_DECIDED)
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the records say about one claim."""
+class Pair:
+    """What two rows say about a claim."""
 
-    text: str
+    experiment: str
+    first: str
+    second: str
     verdict: str
     """One of `VERDICTS`."""
-    mean: float
-    low: float
-    high: float
-    """NaN where nothing was run, or where there is no interval."""
-    unit: str
-    """Of the difference, such as points."""
-    n: str
-    """What the interval is over."""
-    power: str
-    """What would decide it; empty where it is decided."""
+    row: Row
+    comparison: Comparison | None
+    """None where no test problem has a value of both."""
 
     @property
-    def known(self) -> bool:
-        """Whether there is any result."""
-        return math.isfinite(self.mean)
+    def ends(self) -> tuple[float, float]:
+        """Of the interval; NaN where a single unit gives none."""
+        if self.comparison is None:
+            return math.nan, math.nan
+        d = self.comparison.difference
+        return d.mean - d.half_width, d.mean + d.half_width
 
     @property
-    def bounded(self) -> bool:
-        """Whether there is an interval."""
-        return math.isfinite(self.low) and math.isfinite(self.high)
+    def unit(self) -> str:
+        """Of the difference."""
+        return "points" if self.row.metric == "accuracy" else "of loss"
+
+    @property
+    def power(self) -> str:
+        """What would decide it; empty where it is decided."""
+        if self.comparison is None or self.comparison.decided:
+            return ""
+        more, units = self.comparison.more, self.comparison.difference.unit
+        if more is None:
+            return "What would decide it cannot be told from these."
+        return f"If this were the true difference, {more:,} more {units} would show it at 80 % power."
+
+
+@dataclass(frozen=True)
+class Card:
+    """One claim."""
+
+    text: str
+    pairs: tuple[Pair, ...]
+
+    @property
+    def tally(self) -> dict[str, int]:
+        """How many pairs say what; only what any says."""
+        return tally(self.pairs)
+
+    @property
+    def tone(self) -> str:
+        """The verdict, if all pairs agree; else "mixed"."""
+        return next(iter(self.tally)) if len(self.tally) == 1 else "mixed"
 
 
 @dataclass(frozen=True)
 class Scale:
-    """A symmetric axis for intervals, in percent of its width."""
+    """A symmetric axis for differences, in percent of its width."""
 
     reach: float
     """Value at the right end; the left end is its negative."""
@@ -51,30 +82,42 @@ class Scale:
         return round(min(100.0, max(0.0, 50 + 50 * value / self.reach)), 2)
 
 
-def scales_of(verdicts: Sequence[Verdict]) -> dict[str, Scale]:
-    """One a unit, wide enough for three quarters of the intervals: one of two seeds must not flatten the others."""
+def tally(pairs: Sequence[Pair]) -> dict[str, int]:
+    """Number of pairs by verdict, in the order of `VERDICTS`; those that nobody gives are left out."""
+    counts = {name: sum(pair.verdict == name for pair in pairs) for name in VERDICTS}
+    return {name: count for name, count in counts.items() if count}
+
+
+def cards_of(verdicts: Sequence[Verdict], groups: Sequence[Experiment]) -> list[Card]:
+    """A card a claim, in the order of `verdicts`."""
+    known = {id(item.row): (item, group.title) for group in groups for item in group.items}
+
+    def pair(verdict: Verdict) -> Pair:
+        item, title = known.get(id(verdict.row)) or (Item(verdict.row), Item(verdict.row).experiment)
+        other, _ = known.get(id(verdict.other)) or (Item(verdict.other), "")
+        return Pair(title, item.label, other.label, verdict.verdict, verdict.row, verdict.comparison)
+
+    return [
+        Card(text, tuple(pair(verdict) for verdict in members))
+        for text, members in groupby(verdicts, key=lambda verdict: verdict.claim.text)
+    ]
+
+
+def not_judged(cards: Sequence[Card]) -> list[str]:
+    """The paper's claims that no pair of rows speaks to."""
+    judged = {card.text for card in cards}
+    return [claim.text for claim in CLAIMS if claim.text not in judged]
+
+
+def scales_of(cards: Sequence[Card]) -> dict[str, Scale]:
+    """One a unit, wide enough for most intervals: one of two seeds must not flatten all others."""
     reaches: dict[str, list[float]] = {}
-    for v in verdicts:
-        if v.known:
-            ends = [abs(value) for value in (v.mean, v.low, v.high) if math.isfinite(value)]
-            reaches.setdefault(v.unit, []).append(max(ends))
-    return {unit: Scale(1.15 * (_quantile(ends, 0.75) or 1.0)) for unit, ends in reaches.items()}
+    for pair in (pair for card in cards for pair in card.pairs):
+        if pair.comparison is not None:
+            ends = [abs(value) for value in (pair.comparison.difference.mean, *pair.ends) if math.isfinite(value)]
+            reaches.setdefault(pair.unit, []).append(max(ends))
+    return {unit: Scale(1.15 * (_quantile(ends, 0.8) or 1.0)) for unit, ends in reaches.items()}
 
 
 def _quantile(values: Sequence[float], share: float) -> float:
     return sorted(values)[math.ceil(share * len(values)) - 1]
-
-
-def verdicts_of(claims: Sequence[Any]) -> list[Verdict]:
-    """Claims, mappings or objects with the fields text, verdict, interval, n and power, in their order."""
-    return [_verdict(claim if isinstance(claim, Mapping) else vars(claim)) for claim in claims]
-
-
-def _verdict(claim: Mapping[str, Any]) -> Verdict:
-    interval = claim.get("interval")
-    low, high = (math.nan, math.nan) if interval is None else map(float, interval)
-    mean = claim.get("mean", (low + high) / 2)
-    n, power = claim.get("n"), claim.get("power")
-    return Verdict(
-        claim["text"], claim["verdict"], float(mean), low, high, claim.get("unit", "points"), str(n or ""), power or ""
-    )

@@ -85,6 +85,23 @@
     return [low - margin, high + margin];
   }
 
+  // Plotly's own labels of minor ticks show one digit of several.
+  function logTicks(ends) {
+    const decades = ends[1] - ends[0];
+    const steps = decades > 3.2 ? [1] : decades > 0.9 ? [1, 2, 5] : [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8];
+    const values = [];
+    for (let k = Math.floor(ends[0]); k <= ends[1]; k++) {
+      for (const step of steps) {
+        const value = Number((step * 10 ** k).toPrecision(3));
+        if (Math.log10(value) >= ends[0] && Math.log10(value) <= ends[1]) values.push(value);
+      }
+    }
+    return { range: ends, tickmode: "array", tickvals: values, ticktext: values.map((v) => v.toLocaleString("en", { maximumSignificantDigits: 3 })) };
+  }
+
+  // Long titles take a second line on a phone.
+  const folded = (text) => narrow() ? text.replace(" (", "<br>(").replace("; ", ";<br>") : text;
+
   function layout(chart, panel, lines) {
     const style = getComputedStyle(root);
     const read = (name) => printing ? { "--ink": "#000", "--line": "#ccc", "--card": "#fff", "--soft": "#444" }[name] : style.getPropertyValue(name).trim();
@@ -96,10 +113,15 @@
       hovermode: narrow() || lines.length > 8 || chart.kind === "cost" ? "closest" : "x unified",
       hoverlabel: { bgcolor: read("--card"), bordercolor: read("--line"), font: { color: read("--ink"), size: 12 }, namelength: -1 },
       dragmode: narrow() ? false : "zoom",
-      xaxis: { ...axis, title: { text: panel.x.title, standoff: 8 }, type: logX ? "log" : "linear", ...(logX ? { dtick: "D2" } : {}) },
+      xaxis: { ...axis, title: { text: folded(panel.x.title), standoff: 8 }, type: logX ? "log" : "linear" },
       yaxis: { ...axis, title: { text: panel.y.title, standoff: 6 }, type: logY ? "log" : "linear", range: range(lines, logY) } };
-    if (logX && chart.kind !== "cost") made.xaxis.dtick = 1;
-    if (logY) made.yaxis.dtick = "D2";
+    const positive = lines.flatMap((line) => line.x).filter((x) => x > 0).map(Math.log10);
+    if (logX && positive.length) {
+      const [low, high] = [positive.reduce((a, b) => Math.min(a, b)), positive.reduce((a, b) => Math.max(a, b))];
+      const margin = chart.kind === "cost" ? 0.08 * (high - low) || 0.1 : 0;
+      Object.assign(made.xaxis, logTicks([low - margin, high + margin]));
+    }
+    if (logY && made.yaxis.range) Object.assign(made.yaxis, logTicks(made.yaxis.range));
     return made;
   }
 
@@ -121,7 +143,7 @@
     if (narrow()) {
       made.margin.l = 8;
       made.yaxis.showticklabels = false;
-      made.annotations = rows.map((row) => ({ xref: "paper", x: 0, xanchor: "left", y: row, yshift: 16, text: escaped(row), showarrow: false, font: { size: 11, color: ink } }));
+      made.annotations = rows.map((row) => ({ xref: "paper", x: 0, xanchor: "left", y: row, yshift: 16, text: escaped(row), showarrow: false, bgcolor: card, borderpad: 0, font: { size: 11, color: ink } }));
     }
     return [traces, made];
   }
@@ -231,6 +253,7 @@
     }
     const rows = all("#results tbody tr");
     const left = rows.filter((row) => !row.classList.contains("filtered") && !row.closest(".filtered")).length;
+    form.querySelector("[type=reset]").hidden = !Object.values(filter).some(Boolean);
     document.getElementById("shown").textContent = left === rows.length ? "" : `${left} of ${rows.length} rows`;
   }
   form.addEventListener("change", apply);
