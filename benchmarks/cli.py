@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -13,9 +13,12 @@ import tyro
 
 from benchmarks.config import RunConfig
 from benchmarks.presets import PRESETS, preset
+from benchmarks.pretrain_config import DEFAULT_RESULTS as DEFAULT_BACKBONES
 from fewshot.errors import InputError, one_of
+from fewshot.learners import METHODS
 
 DEFAULT_RESULTS = Path("results/runs")
+DEFAULT_FEATURES = Path("results/features")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,12 @@ class Command(RunConfig):
     """Where runs are written."""
     data: Path = Path("data")
     """Where prepared datasets lie ($FEWSHOT_DATA overrides the default)."""
+    backbones: Path = DEFAULT_BACKBONES
+    """Where `benchmarks.pretrain` leaves backbones; conv4_64 for glyphs and omniglot is trained there on first use."""
+    features: Path = DEFAULT_FEATURES
+    """Where features of backbones are kept."""
+    force: bool = False
+    """Use a backbone that has seen classes which the dataset holds out."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: cuda where there is one."""
     fresh: bool = False
@@ -99,4 +108,4 @@ def _selection(arguments: Sequence[str]) -> tuple[RunConfig, str]:
         raise InputError(str(error)) from None
     name = found.pop("preset")
     one_of("method", found["method"], PRESETS)
-    return replace(RunConfig(), **found), name
+    return RunConfig(**found, learner=METHODS[found["method"]].options()), name

@@ -12,7 +12,10 @@ import tyro
 from fewshot.engine.train import TrainingOptions
 from fewshot.errors import InputError, one_of
 from fewshot.learners import METHODS
+from fewshot.learners.maml import MAMLOptions
 from fewshot.learners.meta_lstm import MetaLSTMOptions
+from fewshot.learners.protonet import ProtoNetOptions
+from fewshot.learners.sib import SIBOptions
 from fewshot.regularizers import REGULARIZERS, PenaltyOptions
 
 
@@ -32,6 +35,7 @@ class TestOptions:
             raise InputError(f"test.episodes is {self.episodes}; it must be at least 1")
 
 
+LearnerOptions = MetaLSTMOptions | SIBOptions | ProtoNetOptions | MAMLOptions
 _METHOD_HELP = f"Learner: {', '.join(METHODS)}."
 _REGULARIZER_HELP = (
     f"Of the neural optimizer: {', '.join(REGULARIZERS)}. `--smooth` is short for `--regularizer smooth`."
@@ -55,13 +59,29 @@ class RunConfig:
     normalize: bool = False
     """Normalize images with the dataset's published mean and deviation, instead of leaving them in [0, 1]."""
     penalty: PenaltyOptions = field(default_factory=PenaltyOptions)
-    learner: MetaLSTMOptions = field(default_factory=MetaLSTMOptions)
+    learner: LearnerOptions = field(default_factory=MetaLSTMOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
     test: TestOptions = field(default_factory=TestOptions)
 
     def __post_init__(self) -> None:
         one_of("method", self.method, METHODS)
         one_of("regularizer", self.regularizer, REGULARIZERS)
+        method = METHODS[self.method]
+        if type(self.learner) is not method.options:
+            raise InputError(
+                f"learner options are {type(self.learner).__name__}, method {self.method} has"
+                f" {method.options.__name__}; give those"
+            )
+        if self.regularizer != "none" and not method.regularized:
+            raise InputError(
+                f"method {self.method} has no neural optimizer to regularize; use --regularizer none, or one of"
+                f" the methods {', '.join(name for name, m in METHODS.items() if m.regularized)}"
+            )
+        if method.learns_from == "features" and (self.normalize or self.training.augment):
+            raise InputError(
+                f"normalize and training.augment have no effect on method {self.method}, which learns from features:"
+                " the backbone knows its normalization; augmented features come by --learner.views"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """All options as JSON values. A run without a regularizer has no penalty options."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from benchmarks.config import RunConfig
+from benchmarks.config import RunConfig, TestOptions
 from fewshot.data.catalog import CATALOG
 from fewshot.engine.train import TrainingOptions
 from fewshot.errors import one_of
+from fewshot.learners.maml import MAMLOptions
 from fewshot.learners.meta_lstm import MetaLSTMOptions
+from fewshot.learners.protonet import ProtoNetOptions
+from fewshot.learners.sib import SIBOptions
 from fewshot.regularizers import PenaltyOptions
 
 
@@ -79,8 +82,80 @@ def meta_lstm_quick(base: RunConfig) -> RunConfig:
     )
 
 
+def sib_paper(base: RunConfig) -> RunConfig:
+    """Hu et al. 2020 as their code trains it on miniImageNet and CIFAR-FS; K = 5 by `--learner.steps 5`.
+
+    Their training images are augmented anew in every episode; here 10 augmented views of each are drawn from. λ = ε = 1
+    stand for nothing published: there is no code of smoothed SIB.
+    """
+    return replace(
+        base,
+        learner=SIBOptions(backbone="wrn_28_10", views=10, steps=3, rate=1e-3, width=8),
+        training=TrainingOptions(
+            episodes=50_000,
+            optimizer="sgd",
+            meta_rate=1e-3,
+            weight_decay=5e-4,
+            clip="none",
+            validate_every=1000,
+            validation_episodes=1000,
+        ),
+        test=_many_tests(base),
+    )
+
+
+def sib_quick(base: RunConfig) -> RunConfig:
+    """For 28-pixel characters (glyphs, Omniglot) and Conv4-64 on two CPU cores: minutes, pre-training included."""
+    paper = sib_paper(base)
+    return replace(
+        paper,
+        learner=SIBOptions(backbone="conv4_64"),
+        training=replace(paper.training, episodes=5000, meta_rate=1e-2, validate_every=500, validation_episodes=600),
+    )
+
+
+def protonet_paper(base: RunConfig) -> RunConfig:
+    """Nearest centroids on the features SIB starts from; nothing that could change an answer is trained."""
+    return _nothing_to_train(base, "wrn_28_10")
+
+
+def protonet_quick(base: RunConfig) -> RunConfig:
+    """The same on Conv4-64, for 28-pixel characters (glyphs, Omniglot)."""
+    return _nothing_to_train(base, "conv4_64")
+
+
+def _nothing_to_train(base: RunConfig, backbone: str) -> RunConfig:
+    training = TrainingOptions(episodes=1, validate_every=1, validation_episodes=1000)
+    return replace(base, learner=ProtoNetOptions(backbone=backbone), training=training, test=_many_tests(base))
+
+
+def _many_tests(base: RunConfig) -> TestOptions:
+    return replace(base.test, episodes=2000)
+
+
+def maml_paper(base: RunConfig) -> RunConfig:
+    """Finn et al. 2017 on miniImageNet, without their clipping; an episode a step instead of 4 (or 2) in a batch."""
+    return replace(
+        base,
+        learner=MAMLOptions(),
+        training=TrainingOptions(episodes=60_000, clip="none", validate_every=1000),
+    )
+
+
+def maml_quick(base: RunConfig) -> RunConfig:
+    """For 28-pixel characters (glyphs, Omniglot) on two CPU cores; a single step, as Finn et al. take on Omniglot."""
+    return replace(
+        base,
+        learner=MAMLOptions(steps=1, test_steps=3, rate=0.4),
+        training=TrainingOptions(episodes=500, clip="none", validate_every=100, validation_episodes=100),
+    )
+
+
 PRESETS: dict[str, dict[str, Callable[[RunConfig], RunConfig]]] = {
     "meta_lstm": {"paper": meta_lstm_paper, "authors_code": meta_lstm_authors_code, "quick": meta_lstm_quick},
+    "sib": {"paper": sib_paper, "quick": sib_quick},
+    "protonet": {"paper": protonet_paper, "quick": protonet_quick},
+    "maml": {"paper": maml_paper, "quick": maml_quick},
 }
 QUICK_DATASETS = ("glyphs", "omniglot")
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from benchmarks.cli import Command, parse
 from benchmarks.config import RunConfig
 from benchmarks.device import choose_device, device_name
 from benchmarks.observe import RunObserver
+from benchmarks.pretrain import ensure
 from benchmarks.record import RECORD_NAME, commit, peak_memory, read_record, versions, write_record
 from benchmarks.report import to_text
 from benchmarks.rows import load, to_frame
@@ -27,31 +28,54 @@ from fewshot.console import run_command
 from fewshot.data.augment import Augment
 from fewshot.data.catalog import CATALOG, open_dataset
 from fewshot.data.episodes import Episode, EpisodeSampler
+from fewshot.data.features import AugmentedSampler, open_features
 from fewshot.data.manifest import Manifest
 from fewshot.data.preprocess import Preprocess
 from fewshot.data.store import Dataset
 from fewshot.engine.checkpoint import snapshot
 from fewshot.engine.evaluate import count_correct
+from fewshot.engine.pretrain import PretrainingFailed
 from fewshot.engine.seeding import derive
 from fewshot.engine.train import MetaTrainer, MetaTrainingFailed, Progress
 from fewshot.errors import InputError
 from fewshot.files import only_one, replacing
 from fewshot.learners import METHODS
+from fewshot.learners.features import FeatureOptions
+from fewshot.nets.backbone_file import BackboneInfo, read_info
 from fewshot.regularizers import REGULARIZERS
 
 
 class FewShotRun:
     """One configuration with one seed, from its checked inputs to its record."""
 
-    def __init__(self, config: RunConfig, seed: int, dataset: Dataset, folder: Path, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        seed: int,
+        dataset: Dataset,
+        folder: Path,
+        device: torch.device,
+        backbone: BackboneInfo | None = None,
+    ) -> None:
         """Build everything that can be refused, before any work.
+
+        Args:
+            config: what to run.
+            seed: of everything random in it.
+            dataset: of images, or of the features of `backbone`.
+            folder: where it is recorded.
+            device: where it runs.
+            backbone: what features come from; None for methods on images.
 
         Raises:
             InputError: where the episodes asked for do not exist, or an option does not fit the learner.
         """
         self.config, self.seed, self.dataset, self.folder, self.device = config, seed, dataset, folder, device
+        self.backbone = backbone
+        views = isinstance(config.learner, FeatureOptions) and config.learner.views > 0
+        sampler: Any = AugmentedSampler if views else EpisodeSampler
         sizes = {"way": config.way, "shot": config.shot, "query": config.query}
-        self.training = EpisodeSampler(dataset["train"], **sizes, seed=derive(seed, "episodes"))
+        self.training = sampler(dataset["train"], **sizes, seed=derive(seed, "episodes"))
         self.validation = self._manifest("val", config.training.validation_episodes)
         self.test = self._manifest("test", config.test.episodes)
         self.preprocess = Preprocess(device, *_normalization(config))
@@ -68,11 +92,11 @@ class FewShotRun:
         return manifest
 
     def _build(self) -> nn.Module:
-        _, height, width, channels = self.dataset["train"].shape
+        method, shape = METHODS[self.config.method], self.dataset["train"].shape
+        channels, (height, width) = shape[-1], shape[1:3] if method.learns_from == "images" else (1, 1)
         if height != width:
             raise InputError(f"images of {self.dataset.name} are {height}×{width}; learners need square ones")
         generator = torch.Generator().manual_seed(derive(self.seed, "init"))
-        method = METHODS[self.config.method]
         learner = method.build(channels, height, self.config.way, self.config.learner, self.regularizer, generator)
         return learner.to(self.device)
 
@@ -86,7 +110,7 @@ class FewShotRun:
             self.seed,
             self._training_episode,
             lambda learner: self._correct(learner, self.validation) / (self.config.way * self.config.query),
-            {"configuration": self.config.sha256(), "dataset": self.dataset.fingerprint, "seed": str(self.seed)},
+            self._identity(),
             checkpoint,
             command.checkpoint_seconds,
         )
@@ -100,6 +124,14 @@ class FewShotRun:
             except (MetaTrainingFailed, FloatingPointError) as error:
                 failure = str(error)
         return self._write(trainer.progress, results, failure, test_seconds)
+
+    def _identity(self) -> dict[str, str]:
+        identity = {
+            "configuration": self.config.sha256(),
+            "dataset": self.dataset.fingerprint,
+            "seed": str(self.seed),
+        }
+        return identity if self.backbone is None else {**identity, "backbone": self.backbone.sha256}
 
     def _observer(self, trainer: MetaTrainer, quiet: bool) -> RunObserver:
         title = f"{self.config.method} {self.config.regularizer} seed {self.seed}"
@@ -146,6 +178,12 @@ class FewShotRun:
             "seed": self.seed,
             "transductive": self.learner.transductive,
             "dataset": {"name": self.dataset.name, "fingerprint": self.dataset.fingerprint},
+            "backbone": None
+            if self.backbone is None
+            else {
+                "name": self.backbone.backbone,
+                **{name: getattr(self.backbone, name) for name in ("sha256", "dataset", "origin")},
+            },
             "manifests": {
                 m.split: {**asdict(m), "sha256": m.sha256(self.dataset)} for m in (self.validation, self.test)
             },
@@ -189,25 +227,47 @@ def _normalization(config: RunConfig) -> tuple[Any, Any]:
     return entry.mean, entry.std
 
 
-def _finished(folder: Path, dataset: Dataset, fresh: bool) -> dict[str, Any] | None:
-    """The record of an earlier run, if it still speaks of the dataset at hand."""
+def _finished(folder: Path, dataset: Dataset, backbone: BackboneInfo | None, fresh: bool) -> dict[str, Any] | None:
+    """The record of an earlier run, if it still speaks of the dataset and the backbone at hand."""
     path = folder / RECORD_NAME
     if fresh or not path.exists():
         return None
     record = read_record(path)
     if record["dataset"]["fingerprint"] != dataset.fingerprint:
         raise InputError(f"{path} was made with another version of {dataset.name}; run again with --fresh")
+    if backbone is not None and record["backbone"]["sha256"] != backbone.sha256:
+        raise InputError(f"{path} was made with other weights of {backbone.backbone}; run again with --fresh")
     return record
 
 
-def run_seed(command: Command, seed: int, dataset: Dataset, device: torch.device) -> dict[str, Any]:
-    """Run one seed of a command, or return the record of a finished one."""
+def with_features(command: Command, dataset: Dataset, device: torch.device) -> tuple[Dataset, BackboneInfo | None]:
+    """What the method learns from: the dataset as it is, or with features of a backbone for images.
+
+    The backbone is pre-trained and the features are computed where they are missing.
+
+    Raises:
+        InputError: where the backbone must be pre-trained by hand, or does not fit the dataset.
+    """
+    learner = command.learner
+    if not isinstance(learner, FeatureOptions):
+        return dataset, None
+    for split in ("train", "val", "test"):  # sizes are refused before, not after, the long work
+        EpisodeSampler(dataset[split], command.way, command.shot, command.query)
+    path = ensure(dataset, learner.backbone, results=command.backbones, device=device, quiet=command.quiet)
+    splits = open_features(dataset, path, command.features, learner.views, command.force, command.quiet, device)
+    return replace(dataset, splits=splits), read_info(path)
+
+
+def run_seed(
+    command: Command, seed: int, dataset: Dataset, device: torch.device, backbone: BackboneInfo | None = None
+) -> dict[str, Any]:
+    """Run one seed of a command, or return the record of a finished one; arguments as of `FewShotRun`."""
     folder = command.results / command.config.run_name() / f"seed{seed}"
-    run = FewShotRun(command.config, seed, dataset, folder, device)
+    run = FewShotRun(command.config, seed, dataset, folder, device, backbone)
     if command.manifest is not None:
         run.test.export(command.manifest, dataset)
     with only_one(folder, "running the same command"):
-        record = _finished(folder, dataset, command.fresh)
+        record = _finished(folder, dataset, backbone, command.fresh)
         if record is not None:
             print(f"seed {seed} was finished before: {folder / RECORD_NAME} (--fresh runs it again)")
             return record
@@ -237,7 +297,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command = parse(arguments, Path(os.environ.get("FEWSHOT_DATA", "data")))
     device = choose_device(command.device)
     dataset = open_dataset(command.config.dataset, command.data, command.quiet)
-    records = [run_seed(command, seed, dataset, device) for seed in command.seeds]
+    try:
+        dataset, backbone = with_features(command, dataset, device)
+    except PretrainingFailed as error:
+        raise SystemExit(f"pre-training failed: {error}") from None
+    records = [run_seed(command, seed, dataset, device, backbone) for seed in command.seeds]
     for record in records:
         if record["failure"]:
             print(f"seed {record['seed']} failed: {record['failure']}")

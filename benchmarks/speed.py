@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import io
 import statistics
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +20,8 @@ from benchmarks.config import RunConfig
 from benchmarks.presets import preset
 from fewshot.console import run_command
 from fewshot.data.episodes import Episode, EpisodeSampler
+from fewshot.data.interchange import learn2learn
 from fewshot.data.store import Dataset, Split, writing
-from fewshot.errors import InputError
 from fewshot.learners import METHODS
 from fewshot.regularizers import PenaltyOptions, Regularizer, Smoothness
 
@@ -111,16 +107,7 @@ def _resident() -> float:
 
 def _learn2learn_rate(split: Split, tasks: int) -> float:
     """Tasks per second of learn2learn as its users set it up: images in memory, NWays, KShots, LoadData."""
-    from fewshot import vision  # noqa: F401  # makes torchvision importable, which learn2learn needs
-
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # its imports are talkative
-            warnings.simplefilter("ignore")
-            l2l = importlib.import_module("learn2learn")
-    except ImportError as error:
-        raise InputError(
-            f"learn2learn is not installed ({error}); `make setup` installs it, or use --learn2learn 0"
-        ) from error
+    l2l = learn2learn()
     labels = torch.from_numpy(np.repeat(np.arange(len(split.class_sizes)), split.class_sizes))
     dataset = l2l.data.MetaDataset(torch.utils.data.TensorDataset(torch.from_numpy(split.images.copy()), labels))
     transforms = l2l.data.transforms

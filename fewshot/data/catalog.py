@@ -8,6 +8,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
+from fewshot.data import glyphs
 from fewshot.data.published import CATALOG, Counts, Entry
 from fewshot.data.store import Dataset
 from fewshot.errors import InputError
@@ -34,20 +35,25 @@ def open_dataset(name: str, folder: Path | str, quiet: bool = False) -> Dataset:
         quiet: no progress bar.
 
     Raises:
-        InputError: where it is not there (naming the command that prepares it, or what there is), or is damaged.
+        InputError: where it is not there (naming the command that prepares it, or what there is), is damaged, or
+            holds glyphs of another recipe than today's.
     """
     folder = Path(folder)
     path = folder / f"{name}.h5"
     if not path.is_file():
-        if name == "glyphs":
-            from fewshot.data import glyphs
-
+        if name == glyphs.NAME:
             glyphs.prepare(path, quiet)
         elif name in CATALOG:
             raise InputError(f"{path} does not exist; prepare it with `{CATALOG[name].command} --out {folder}`")
         else:
             raise InputError(_unknown(name, folder))
-    return Dataset.open(path)
+    dataset = Dataset.open(path)
+    if name == glyphs.NAME and not glyphs.is_current(dataset):
+        raise InputError(
+            f"{path} was drawn by another recipe, results on it compare with none; draw it again with"
+            f" `python -m data_prep.glyphs --force --out {path}`"
+        )
+    return dataset
 
 
 def class_lists(name: str) -> Mapping[str, tuple[str, ...]]:

@@ -8,7 +8,8 @@ the raw 64-bit stream is used, which numpy keeps stable between versions.
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -55,6 +56,12 @@ class Episode:
             query_x=self.query_x.to(device),
             query_y=self.query_y.to(device),
         )
+
+
+def stack(episodes: Sequence[Episode]) -> Episode:
+    """Episodes of equal sizes as one whose tensors and arrays have a leading axis, one entry an episode."""
+    values = {f.name: [getattr(episode, f.name) for episode in episodes] for f in fields(Episode)}
+    return Episode(**{n: torch.stack(v) if isinstance(v[0], Tensor) else np.stack(v) for n, v in values.items()})
 
 
 class EpisodeSampler:

@@ -23,6 +23,7 @@ from fewshot.console import progress
 from fewshot.data.glyph_variation import SIDE, Variation, vary
 from fewshot.data.store import Dataset, writing
 
+NAME = "glyphs"
 ALPHABETS: Mapping[str, Mapping[str, str]] = {
     "train": {
         "latin": "aefgkmrstwyzGNQR",
@@ -135,7 +136,7 @@ def prepare(path: Path, quiet: bool = False, recipe: Recipe = RECIPE) -> None:
     """
     path = Path(path)
     count = recipe.images_per_class
-    with writing(path, "glyphs", _sources(recipe), f"drawn at {SIDE}x{SIDE}") as writer, progress(quiet) as bar:
+    with writing(path, NAME, _sources(recipe), f"drawn at {SIDE}x{SIDE}") as writer, progress(quiet) as bar:
         task = bar.add_task("glyphs", total=sum(map(len, characters().values())), note="")
         for split, classes in characters().items():
             writer.add_split(split, {character.name: count for character in classes}, (SIDE, SIDE, 1))
@@ -148,7 +149,7 @@ def prepare(path: Path, quiet: bool = False, recipe: Recipe = RECIPE) -> None:
 
 def is_current(dataset: Dataset) -> bool:
     """Whether a prepared file was made from `RECIPE` and today's masks."""
-    return dataset.name == "glyphs" and dataset.sources == _sources(RECIPE)
+    return dataset.name == NAME and dataset.sources == _sources(RECIPE)
 
 
 def _sources(recipe: Recipe) -> dict[str, Any]:

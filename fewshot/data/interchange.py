@@ -6,7 +6,11 @@ tasks have the distribution of `EpisodeSampler`'s; which tasks come, and in what
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
 import itertools
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,7 +53,7 @@ def meta_dataset(split: Split) -> MetaDataset:
     offsets = split.class_offsets.tolist()
     classes = enumerate(itertools.pairwise(offsets))
     rows = {label: list(range(start, stop)) for label, (start, stop) in classes}
-    return _learn2learn().data.MetaDataset(SplitImages(split), labels_to_indices=rows)
+    return learn2learn().data.MetaDataset(SplitImages(split), labels_to_indices=rows)
 
 
 def task_dataset(split: Split, way: int, shot: int, query: int, tasks: int = -1) -> TaskDataset:
@@ -71,7 +75,7 @@ def task_dataset(split: Split, way: int, shot: int, query: int, tasks: int = -1)
     EpisodeSampler(split, way, shot, query)  # checks the sizes
     if tasks != -1 and tasks < 1:
         raise InputError(f"tasks {tasks} is out of range; give a number from 1 up, or -1 for no end of them")
-    images, library = meta_dataset(split), _learn2learn().data
+    images, library = meta_dataset(split), learn2learn().data
     steps = library.transforms
     return library.TaskDataset(
         images,
@@ -85,11 +89,17 @@ def task_dataset(split: Split, way: int, shot: int, query: int, tasks: int = -1)
     )
 
 
-def _learn2learn() -> Any:
+def learn2learn() -> Any:
+    """The package of that name.
+
+    Raises:
+        InputError: where it is not installed, naming the remedy.
+    """
     import fewshot.vision  # noqa: F401  # makes torchvision importable, which learn2learn imports
 
     try:
-        import learn2learn
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # its imports are talkative
+            warnings.simplefilter("ignore")
+            return importlib.import_module("learn2learn")
     except ImportError as error:
         raise InputError(f"learn2learn cannot be imported ({error}); install it with `make setup`") from error
-    return learn2learn

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 import numpy as np
 import torch
 
-from fewshot.data.episodes import Episode
-from fewshot.learners.base import Prediction
+from fewshot.data.episodes import Episode, stack
+from fewshot.learners.base import is_batched
+
+TOGETHER = 32
+"""Episodes that a learner which can take several is given at once."""
 
 
 @torch.no_grad()
@@ -18,8 +22,9 @@ def count_correct(
     """Correctly classified queries of every episode, int64 [episodes].
 
     Args:
-        learner: a `Learner`; evaluated in eval mode and left in the mode it was in.
-        episodes: already on the learner's device, as the learner wants its images.
+        learner: a `Learner`; evaluated in eval mode and left in the mode it was in. One that is batched gets
+            `TOGETHER` episodes at once.
+        episodes: already on the learner's device, as the learner wants its images; of equal sizes.
         advance: called after each episode, for a progress bar.
 
     Raises:
@@ -27,16 +32,23 @@ def count_correct(
     """
     was_training = learner.training
     learner.eval()
+    counts: list[int] = []
+    remaining = iter(episodes)
     try:
-        return np.array(
-            [_correct(learner(episode), episode, i, advance) for i, episode in enumerate(episodes)], dtype=np.int64
-        )
+        while group := list(islice(remaining, TOGETHER if is_batched(learner) else 1)):
+            counts += _correct(learner, group, len(counts))
+            for _ in group:
+                advance()
     finally:
         learner.train(was_training)
+    return np.array(counts, dtype=np.int64)
 
 
-def _correct(prediction: Prediction, episode: Episode, index: int, advance: Callable[[], None]) -> int:
-    if not torch.isfinite(prediction.logits).all():
-        raise FloatingPointError(f"non-finite logits in evaluation episode {index}")
-    advance()
-    return int((prediction.logits.argmax(dim=1) == episode.query_y).sum())
+def _correct(learner: torch.nn.Module, episodes: list[Episode], first: int) -> list[int]:
+    """Of episodes that are computed together; `first` is the number of the first."""
+    episode = stack(episodes) if is_batched(learner) else episodes[0]
+    logits = learner(episode).logits.view(len(episodes), *episode.query_y.shape[-1:], -1)
+    finite = torch.isfinite(logits).flatten(1).all(dim=1)
+    if not finite.all():
+        raise FloatingPointError(f"non-finite logits in evaluation episode {first + finite.tolist().index(False)}")
+    return (logits.argmax(dim=-1) == episode.query_y).view(len(episodes), -1).sum(dim=1).tolist()

@@ -1,15 +1,15 @@
-"""Meta-training: one episode a step, Adam outside, whatever the learner does inside.
+"""Meta-training: a few episodes a step, Adam or SGD outside, whatever the learner does inside.
 
-Everything random in step i is a function of (seed, i): the episode, the augmentation, the regularizer's noise. A
-checkpoint therefore needs no generator, and a run that was killed and continued ends with the same bits as one that
-was not.
+Everything random in a step is a function of the seed and the numbers of its episodes: the episodes themselves, the
+augmentation, the regularizer's noise. A checkpoint therefore needs no generator, and a run that was killed and
+continued ends with the same bits as one that was not.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -19,10 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fewshot.data.episodes import Episode
+from fewshot.data.episodes import Episode, stack
 from fewshot.engine.checkpoint import load_checkpoint, save_checkpoint, snapshot
 from fewshot.engine.seeding import derive
 from fewshot.errors import InputError
+from fewshot.learners.base import is_batched
 from fewshot.regularizers.base import Regularizer
 
 FAILURES_IN_A_ROW = 20
@@ -35,27 +36,47 @@ class TrainingOptions:
     """Options of meta-training."""
 
     episodes: int = 50_000
-    """Meta-training steps, one episode each."""
+    """Episodes of meta-training."""
+    episodes_per_step: int = 1
+    """Episodes whose mean meta-gradient is one step, computed together (learners on features)."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """Of the meta-parameters; sgd: with Nesterov momentum 0.9."""
     meta_rate: float = 1e-3
-    """Learning rate of Adam on the meta-parameters."""
+    """Learning rate of that optimizer."""
+    weight_decay: float = 0.0
+    """L2 penalty on the meta-parameters, within that optimizer."""
     clip: Literal["norm", "value", "none"] = "norm"
     """Clip the meta-gradient by its global L2 norm, or element by element."""
     clip_at: float = 0.25
     """Bound of that clipping."""
     validate_every: int = 1000
-    """Steps between validations."""
+    """Episodes between validations."""
     validation_episodes: int = 100
     """Fixed episodes of the validation split; the model with the best mean accuracy on them is tested."""
     augment: bool = False
     """Random resized crop, flip and colour jitter on support and queries of meta-training."""
 
     def __post_init__(self) -> None:
-        for name in ("episodes", "validate_every", "validation_episodes"):
+        for name in ("episodes", "episodes_per_step", "validate_every", "validation_episodes"):
             if getattr(self, name) < 1:
                 raise InputError(f"training.{name} is {getattr(self, name)}; it must be at least 1")
         for name in ("meta_rate", "clip_at"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"training.{name} is {getattr(self, name)}; it must be positive and finite")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(f"training.weight_decay is {self.weight_decay}; it must be finite and at least 0")
+        for name in ("episodes", "validate_every"):
+            if getattr(self, name) % self.episodes_per_step:
+                raise InputError(
+                    f"training.{name} is {getattr(self, name)}; it must be a multiple of training.episodes_per_step,"
+                    f" {self.episodes_per_step}"
+                )
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimizer of the meta-parameters."""
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(parameters, self.meta_rate, 0.9, weight_decay=self.weight_decay, nesterov=True)
+        return torch.optim.Adam(parameters, self.meta_rate, weight_decay=self.weight_decay)
 
 
 class MetaTrainingFailed(RuntimeError):
@@ -75,7 +96,7 @@ class Progress:
     """Where a run stands; all of it is in a checkpoint."""
 
     episode: int = 0
-    """Steps done."""
+    """Episodes done."""
     skipped: int = 0
     """Steps whose meta-loss or meta-gradient was not finite."""
     skipped_in_a_row: int = 0
@@ -121,12 +142,18 @@ class MetaTrainer:
             checkpoint_seconds: time between checkpoints.
 
         Raises:
-            InputError: where the checkpoint cannot be read or belongs to something else.
+            InputError: where the checkpoint cannot be read or belongs to something else, or the learner cannot take
+                as many episodes a step.
         """
         self.learner, self.regularizer, self.options, self.seed = learner, regularizer, options, seed
         self.episode_at, self.validate, self.identity = episode_at, validate, identity
         self.checkpoint, self.checkpoint_seconds = checkpoint, checkpoint_seconds
-        self.adam = torch.optim.Adam(learner.parameters(), options.meta_rate)
+        if options.episodes_per_step > 1 and not is_batched(learner):
+            raise InputError(
+                f"training.episodes_per_step is {options.episodes_per_step}, but this method takes one episode a step;"
+                " use 1"
+            )
+        self.optimizer = options.build(learner.parameters())
         self.progress = Progress()
         self.best = snapshot(learner)
         if checkpoint is not None and checkpoint.exists():
@@ -143,7 +170,7 @@ class MetaTrainer:
         self.learner.train()
         while progress.episode < self.options.episodes:
             scalars = self._step(progress.episode)
-            progress.episode += 1
+            progress.episode += self.options.episodes_per_step
             self._extend_curve(scalars)
             observer.step(progress.episode, scalars)
             due = progress.episode % self.options.validate_every == 0 or progress.episode == self.options.episodes
@@ -156,19 +183,21 @@ class MetaTrainer:
         return progress
 
     def _step(self, index: int) -> dict[str, float]:
-        """One meta-step (Eq. 6): its scalars, NaN where it was skipped."""
+        """One meta-step (Eq. 6) on the episodes from `index` on: its scalars, NaN where it was skipped."""
         self.regularizer.reseed(derive(self.seed, "regularizer", index))
-        episode = self.episode_at(index)
+        count = self.options.episodes_per_step
+        episodes = [self.episode_at(i) for i in range(index, index + count)]
+        episode = stack(episodes) if count > 1 else episodes[0]
         prediction = self.learner(episode)
-        loss = F.cross_entropy(prediction.logits, episode.query_y)
-        penalty = self.regularizer.weight * prediction.penalty
-        self.adam.zero_grad()
+        loss = F.cross_entropy(prediction.logits.flatten(0, -2), episode.query_y.flatten())
+        penalty = self.regularizer.weight * prediction.penalty / count
+        self.optimizer.zero_grad()
         (loss + penalty).backward()
         norm = self._clip()
         if self._finite(loss + penalty, norm, index):
-            self.adam.step()
+            self.optimizer.step()
         with torch.no_grad():
-            accuracy = (prediction.logits.argmax(dim=1) == episode.query_y).float().mean()
+            accuracy = (prediction.logits.argmax(dim=-1) == episode.query_y).float().mean()
         inner = {name: values.mean() for name, values in prediction.diagnostics.items()}
         scalars = {"loss": loss, "accuracy": accuracy, "penalty": penalty, "gradient_norm": norm, **inner}
         return dict(zip(scalars, torch.stack([s.detach().float() for s in scalars.values()]).tolist(), strict=True))
@@ -228,7 +257,7 @@ class MetaTrainer:
             content = {
                 "identity": self.identity,
                 "learner": self.learner.state_dict(),
-                "adam": self.adam.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
                 "best": self.best,
                 "progress": asdict(self.progress),
             }
@@ -243,7 +272,7 @@ class MetaTrainer:
                     f"checkpoint {path} was made with another {' and '.join(differing)}; start over with --fresh"
                 )
             self.learner.load_state_dict(content["learner"])
-            self.adam.load_state_dict(content["adam"])
+            self.optimizer.load_state_dict(content["optimizer"])
             self.best = content["best"]
             self.progress = Progress(**content["progress"])
         except (KeyError, TypeError, AttributeError, RuntimeError) as error:

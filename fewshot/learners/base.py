@@ -30,3 +30,11 @@ class Learner(Protocol):
     """Whether a query's prediction depends on the other queries in evaluation; tables mark such rows with a T."""
 
     def __call__(self, episode: Episode) -> Prediction: ...
+
+
+def is_batched(learner: object) -> bool:
+    """Whether a learner also takes episodes stacked by `fewshot.data.episodes.stack`: it says so by `batched = True`.
+
+    Its logits then have the same leading axis, and its penalty is the sum of theirs.
+    """
+    return bool(getattr(learner, "batched", False))

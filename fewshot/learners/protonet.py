@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fewshot.learners.base import Prediction
-from fewshot.learners.features import FeatureOptions, refuse_regularizer
+from fewshot.learners.features import FeatureOptions
 from fewshot.learners.prototypes import CosineScores, class_means
 from fewshot.regularizers.base import Regularizer
 
@@ -52,5 +52,4 @@ def build(
     generator: torch.Generator,
 ) -> ProtoNet:
     """Nearest centroids of `way` classes."""
-    refuse_regularizer("protonet", regularizer)
     return ProtoNet(way)

@@ -43,9 +43,9 @@ class SIBOptions(FeatureOptions):
         super().__post_init__()
         for name, low in (("steps", 0), ("width", 1)):
             if getattr(self, name) < low:
-                raise InputError(f"sib.{name} is {getattr(self, name)}; it must be at least {low}")
+                raise InputError(f"learner.{name} is {getattr(self, name)}; it must be at least {low}")
         if not 0 < self.rate < float("inf"):
-            raise InputError(f"sib.rate is {self.rate}; it must be positive and finite")
+            raise InputError(f"learner.rate is {self.rate}; it must be positive and finite")
 
 
 class SIBLearner(nn.Module):

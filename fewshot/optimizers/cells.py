@@ -41,7 +41,9 @@ class _Tanh(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> Tensor:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx, gradient: Tensor
+    ) -> Tensor:
         (y,) = ctx.saved_tensors
         return torch.ops.aten.tanh_backward(gradient, y)
 
@@ -89,7 +91,9 @@ class _Gates(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_h: Tensor | None, grad_c: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx, grad_h: Tensor | None, grad_c: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None]:
         gates, c, squashed = ctx.saved_tensors
         take, keep, candidate, show = gates.split(len(c))
         if grad_h is None and grad_c is None:

@@ -64,8 +64,8 @@ class _Moments(Features):
         first = torch.lerp(gradient, first, self._decays[0])
         second = torch.lerp(gradient.square(), second, self._decays[1])
         steps = steps + 1
-        corrected = (m / (1 - d**steps) for m, d in zip((first, second), self._decays, strict=True))
-        return *corrected, (first, second, steps)
+        mean, square = (m / (1 - d**steps) for m, d in zip((first, second), self._decays, strict=True))
+        return mean, square, (first, second, steps)
 
 
 class FullState(_Moments):

@@ -100,11 +100,13 @@ class _Read(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_update: Tensor | None, grad_h: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx, grad_update: Tensor | None, grad_h: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         x, weight, output, h = ctx.saved_tensors
-        if grad_update is None and grad_h is None:
-            return None, None, None, None
         if grad_update is None:
+            if grad_h is None:
+                return None, None, None, None
             grad = 0.5 * grad_h
         elif grad_h is None:
             grad = (0.5 * output.T) @ grad_update

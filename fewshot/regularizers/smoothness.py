@@ -76,10 +76,11 @@ class Smoothness(Regularizer):
         low, high = center - options.radius, center + options.radius
         noise = torch.randn(center.shape, generator=self._own_generator(center.device), device=center.device)
         values = torch.clamp(center + options.pgd_start * noise.to(center), low, high)
+        stride = options.pgd_step_size * options.radius
         for _ in range(options.pgd_steps):
             moved, pull = response.vjp(values)
             ascent = pull(moved - update)
-            values = torch.clamp(values + options.pgd_step_size * options.radius * ascent.sign(), low, high)
+            values = torch.clamp(values.add(ascent.sign(), alpha=stride), low, high)
         return values
 
     @staticmethod

@@ -4,6 +4,7 @@ import importlib
 
 import pytest
 
+from fewshot.data import glyphs
 from fewshot.data.catalog import CATALOG, class_label, class_lists, open_dataset, refuse_leak, seen_classes
 from fewshot.errors import InputError
 
@@ -82,14 +83,16 @@ def test_unknown_datasets_list_what_there_is(tmp_path, write_tiny_file):
         open_dataset("onw", tmp_path)
 
 
-def test_glyphs_are_made_on_first_use(tmp_path, monkeypatch, write_tiny_file):
-    made = []
-
-    def prepare(path, quiet):
-        made.append(quiet)
-        write_tiny_file(path)
-
-    monkeypatch.setattr("fewshot.data.glyphs.prepare", prepare)
+def test_glyphs_are_made_on_first_use_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(glyphs, "RECIPE", glyphs.Recipe(images_per_class=2))
+    made, prepare = [], glyphs.prepare
+    monkeypatch.setattr(glyphs, "prepare", lambda *arguments: made.append(prepare(*arguments, glyphs.RECIPE)))
     for _ in range(2):
-        assert open_dataset("glyphs", tmp_path / "new", quiet=True).name == "tiny"
-    assert made == [True]
+        assert open_dataset("glyphs", tmp_path / "new", quiet=True)["train"].shape[0] == 128
+    assert len(made) == 1
+
+
+def test_glyphs_of_another_recipe_are_refused(tmp_path):
+    glyphs.prepare(tmp_path / "glyphs.h5", quiet=True, recipe=glyphs.Recipe(images_per_class=2))
+    with pytest.raises(InputError, match=r"data_prep\.glyphs --force"):
+        open_dataset("glyphs", tmp_path)
