@@ -6,14 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from benchmarks.optimize import main
 from benchmarks.optimize_cli import parse
 from benchmarks.record import read_record
 from fewshot.console import run_command
 from fewshot.optimizers import LEARNED
+from fewshot.optimizers.optimizer_file import load_optimizer
 
 SMALL = "--training.unrolls 3 --training.horizon 20 --training.validate-every 2 --steps 20 --test.initializations 2"
 
@@ -41,8 +40,9 @@ def test_learned_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert len(runs[0]["test_loss"]) == len(runs[0]["step"]) == 21
     assert len(record["smoothness"]["state"]) == 1000
     assert record["smoothness"]["lipschitz"] > 0
-    core = LEARNED["simple"](torch.Generator())
-    core.load_state_dict(load_file(record["path"].parent / "best.safetensors"))
+    _, card = load_optimizer(record["path"].parent / "best.safetensors")
+    assert card.regularizer == "smooth"
+    assert card.validation == {"loss": record["training"]["best_loss"], "steps": 20.0}
     assert "simple" in capsys.readouterr().out
     main(["--task", "digits_mlp", "--results", str(tmp_path), *words.split()])
     assert "was finished before" in capsys.readouterr().out
@@ -111,7 +111,9 @@ def test_a_grid_that_diverges_is_a_failed_run(tmp_path: Path) -> None:
         ("--training.truncation 30", "multiple of training.truncation 30"),
         ("--test.points 1", "test.points is 1"),
         ("--task mnist_mlp --data /nowhere", "python -m data_prep.mnist"),
-        ("--evaluate /nowhere/best.safetensors", "does not exist; give best.safetensors"),
+        ("--evaluate nobody", "unknown learned optimizer 'nobody'"),
+        ("--evaluate nobody --smooth", "leave --regularizer out"),
+        ("--evaluate /nowhere/best.safetensors", "/nowhere/best.safetensors"),
     ],
 )
 def test_errors(words: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,7 +61,7 @@ def test_task_contract(name: str, stage, sets: Path) -> None:
     assert not torch.equal(loss, loss_and_gradient(one, weights, one.batch(4))[0])
     for score in (one.training_score(weights), one.held_out_score(weights)):
         assert math.isfinite(float(score.loss))
-        assert (score.accuracy is None or 0 <= float(score.accuracy) <= 1)
+        assert score.accuracy is None or 0 <= float(score.accuracy) <= 1
     assert torch.equal(state, torch.random.get_rng_state())
 
 
