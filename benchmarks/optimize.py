@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,9 @@ from benchmarks.optimize_cli import OptimizeCommand, parse
 from benchmarks.optimize_config import OptimizeConfig
 from benchmarks.optimize_observe import OptimizeObserver
 from benchmarks.optimize_rows import table
+from benchmarks.optimize_transfer import read_optimizer
 from benchmarks.record import RECORD_NAME, commit, peak_memory, read_record, versions, write_record
-from benchmarks.run import discard, save_weights
+from benchmarks.run import discard
 from fewshot.console import run_command
 from fewshot.engine.checkpoint import snapshot
 from fewshot.engine.seeding import derive
@@ -31,6 +34,7 @@ from fewshot.general.meta_train import UnrollOptions, UnrollTrainer
 from fewshot.general.stepping import LearnedStepper, StepperFactory
 from fewshot.general.tasks import Problem, Stage, Task, open_task
 from fewshot.optimizers import LEARNED, CoordinatewiseOptimizer
+from fewshot.optimizers.optimizer_file import OptimizerCard, save_optimizer
 from fewshot.regularizers import REGULARIZERS
 
 
@@ -151,7 +155,7 @@ class Learned(Experiment):
             try:
                 trainer.run(observer)
                 tested = time.monotonic()
-                results = self._test(trainer, observer)
+                results = self._test(trainer, observer, self._card(trainer, command))
             except MetaTrainingFailed as error:
                 failure = str(error)
         progress = trainer.progress
@@ -169,7 +173,20 @@ class Learned(Experiment):
         }
         return self.write(found, failure, measured)
 
-    def _test(self, trainer: UnrollTrainer, observer: OptimizeObserver) -> dict[str, Any]:
+    def _card(self, trainer: UnrollTrainer, command: OptimizeCommand) -> OptimizerCard:
+        config = self.config
+        assert isinstance(config.training, UnrollOptions)
+        return OptimizerCard(
+            optimizer=config.optimizer,
+            task=config.task,
+            command=shlex.join(("python", "-m", "benchmarks.optimize", *command.words)),
+            seed=self.seed,
+            regularizer=config.regularizer,
+            penalty=asdict(config.penalty) if config.regularizer != "none" else {},
+            validation={"loss": trainer.progress.best_loss or 0.0, "steps": float(config.training.horizon)},
+        )
+
+    def _test(self, trainer: UnrollTrainer, observer: OptimizeObserver, card: OptimizerCard) -> dict[str, Any]:
         """Curves of both models, which are saved; ends with the best one loaded."""
         progress, core = trainer.progress, trainer.core
         if progress.best_loss is None:
@@ -178,13 +195,36 @@ class Learned(Experiment):
         results: dict[str, Any] = {}
         for name, (unroll, weights) in models.items():
             core.load_state_dict(weights)
-            save_weights(self.folder / f"{name}.safetensors", weights)
+            final = trainer.progress.validation[-1]["loss"]
+            reached = {**card.validation, "loss": final} if name == "last" else card.validation
+            if reached["loss"] is not None:
+                save_optimizer(self.folder / f"{name}.safetensors", core, replace(card, validation=reached))
             if name == "best" and unroll == progress.unroll:
                 results[name] = results["last"]
             else:
                 runs = self.curves(lambda w: LearnedStepper(core, w), observer, f"{name} optimizer")
                 results[name] = {"unroll": unroll, "runs": runs}
         return results
+
+
+class Transferred(Experiment):
+    """Only test an optimizer, on whatever task."""
+
+    core: CoordinatewiseOptimizer
+
+    def execute(self, command: OptimizeCommand) -> dict[str, Any]:
+        """Run and record."""
+        core, tested = self.core.to(self.device), time.monotonic()
+        with OptimizeObserver(self.folder, f"{self.config.optimizer} on {self.config.task}", command.quiet) as observer:
+            runs = self.curves(lambda w: LearnedStepper(core, w), observer, "transfer")
+        results = {
+            "meta_parameters": sum(p.numel() for p in core.parameters()),
+            "training": {},
+            "test": {which: {"unroll": 0, "runs": runs} for which in ("best", "last")},
+            **smoothness(core),
+        }
+        measured = {"train_seconds": 0.0, "test_seconds": time.monotonic() - tested, "interruptions": 0}
+        return self.write(results, None, measured)
 
 
 def smoothness(core: CoordinatewiseOptimizer) -> dict[str, Any]:
@@ -205,12 +245,27 @@ def smoothness(core: CoordinatewiseOptimizer) -> dict[str, Any]:
     return {"smoothness": found} if bool(update.isfinite().all()) else {}
 
 
+def experiment_of(command: OptimizeCommand, seed: int, task: Task, device: torch.device) -> Experiment:
+    """What the command asks for.
+
+    Raises:
+        InputError: where the optimizer to be evaluated cannot be read.
+    """
+    config, core = command.config, None
+    if command.evaluate is not None:
+        config, core = read_optimizer(command.evaluate, config)
+    folder = command.results / config.run_name() / f"seed{seed}"
+    if core is not None:
+        experiment = Transferred(config, seed, task, folder, device)
+        experiment.core = core
+        return experiment
+    return (Learned if config.learned else HandDesigned)(config, seed, task, folder, device)
+
+
 def run_seed(command: OptimizeCommand, seed: int, task: Task, device: torch.device) -> dict[str, Any]:
     """Run one seed of a command, or return the record of a finished one."""
-    config = command.config
-    folder = command.results / config.run_name() / f"seed{seed}"
-    kind = Learned if config.learned else HandDesigned
-    experiment = kind(config, seed, task, folder, device)
+    experiment = experiment_of(command, seed, task, device)
+    folder = experiment.folder
     with only_one(folder, "running the same command"):
         path = folder / RECORD_NAME
         if path.exists() and not command.fresh:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -28,7 +28,7 @@ class OptimizeCommand(OptimizeConfig):
     preset: str = "auto"
     """Defaults of everything else: paper, quick, or auto (quick for digits_mlp and quadratic, else paper)."""
     evaluate: str | None = None
-    """Only test this optimizer: a file that a run left, or the name of a shipped one."""
+    """Only test this optimizer: best.safetensors in the folder of a finished run, or the name of a shipped one."""
     steps: int | None = None
     """Short for `--test.steps`."""
     seeds: tuple[int, ...] = (0,)
@@ -45,6 +45,8 @@ class OptimizeCommand(OptimizeConfig):
     """No progress bars."""
     checkpoint_seconds: float = 30.0
     """Time between checkpoints; a killed run loses at most the work since the last one."""
+    words: Annotated[tuple[str, ...], tyro.conf.Suppress] = ()
+    """The command line, for the card of the optimizer."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,6 +57,12 @@ class OptimizeCommand(OptimizeConfig):
         if self.seeds != (0,) and (not self.learned or self.evaluate is not None):
             what = f"optimizer {self.optimizer} is" if not self.learned else "--evaluate is"
             raise InputError(f"seeds are {self.seeds}, but {what} not meta-trained and has one run; leave --seeds out")
+
+        if self.evaluate is not None and (not self.learned or self.regularizer != "none"):
+            raise InputError(
+                f"--evaluate {self.evaluate} already says which optimizer and regularizer; leave "
+                f"{'--regularizer' if self.learned else '--optimizer'} out"
+            )
 
     @property
     def config(self) -> OptimizeConfig:
@@ -79,13 +87,14 @@ def parse(arguments: Sequence[str] | None, data: Path) -> OptimizeCommand:
         raise InputError("--penalty options have no effect without a regularizer; add --smooth or --regularizer NAME")
     defaults = preset(name, base)
     default = OptimizeCommand(**{f.name: getattr(defaults, f.name) for f in fields(defaults)}, preset=name, data=data)
-    return tyro.cli(
+    command = tyro.cli(
         OptimizeCommand,
         prog="python -m benchmarks.optimize",
         default=default,
         args=arguments,
         config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
     )
+    return replace(command, words=tuple(arguments))
 
 
 def _selection(arguments: Sequence[str]) -> tuple[OptimizeConfig, str]:

@@ -96,6 +96,8 @@ class OptimizeConfig:
         """All options as JSON values; null where there is nothing to choose."""
         options = {f.name: _plain(getattr(self, f.name)) for f in fields(OptimizeConfig)}
         options |= {} if self.regularizer != "none" else {"penalty": None}
+        # an optimizer that is only tested is not trained here: nothing else of these options counts
+        options |= {"training": {"batch_size": self.training.batch_size}} if self.transfer is not None else {}
         return json.loads(json.dumps(options))
 
     def sha256(self) -> str:

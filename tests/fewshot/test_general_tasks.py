@@ -49,14 +49,19 @@ def test_task_contract(name: str, stage, sets: Path) -> None:
     state = torch.random.get_rng_state()
     one, same, other = (task.problem(stage, seed, 16) for seed in (1, 1, 2))
     weights = one.init()
-    assert weights.ndim == 1 and len(weights) == task.facts()["weights"]
-    assert torch.equal(weights, same.init()) and not torch.equal(weights, other.init())
+    assert weights.ndim == 1
+    assert len(weights) == task.facts()["weights"]
+    assert torch.equal(weights, same.init())
+    assert not torch.equal(weights, other.init())
     loss, gradient = loss_and_gradient(one, weights, one.batch(3))
     again, _ = loss_and_gradient(same, weights, same.batch(3))  # a batch needs no earlier one
-    assert torch.equal(loss, again) and gradient.shape == weights.shape and gradient.abs().sum() > 0
+    assert torch.equal(loss, again)
+    assert gradient.shape == weights.shape
+    assert gradient.abs().sum() > 0
     assert not torch.equal(loss, loss_and_gradient(one, weights, one.batch(4))[0])
     for score in (one.training_score(weights), one.held_out_score(weights)):
-        assert math.isfinite(float(score.loss)) and (score.accuracy is None or 0 <= float(score.accuracy) <= 1)
+        assert math.isfinite(float(score.loss))
+        assert score.accuracy is None or 0 <= float(score.accuracy) <= 1
     assert torch.equal(state, torch.random.get_rng_state())
 
 
@@ -66,9 +71,7 @@ def test_a_task_without_data_names_the_command(name: str, tmp_path: Path) -> Non
         open_task(name, tmp_path, CPU)
 
 
-@pytest.mark.parametrize(
-    ("net", "weights"), [(MLP(784, 32, 10), 25_450), (LeNet(), 21_840), (ThreeLayerCNN(), 20_682)]
-)
+@pytest.mark.parametrize(("net", "weights"), [(MLP(784, 32, 10), 25_450), (LeNet(), 21_840), (ThreeLayerCNN(), 20_682)])
 def test_number_of_weights(net: FlatNet, weights: int) -> None:
     assert net.layout.total == weights == len(net.init(torch.Generator()))
 
@@ -78,7 +81,8 @@ def test_resnet_is_torchvisions_with_another_stem() -> None:
     theirs.conv1, theirs.maxpool = torch.nn.Conv2d(3, 64, 3, padding=1, bias=False), torch.nn.Identity()
     weights = net.init(torch.Generator().manual_seed(0))
     names = [name for name, _ in theirs.named_parameters()]
-    assert names == list(net.layout.shapes) and torch.isfinite(weights).all()
+    assert names == list(net.layout.shapes)
+    assert torch.isfinite(weights).all()
     theirs.load_state_dict({**theirs.state_dict(), **net.layout.unflatten(weights)})
     images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(net(weights, images), theirs.train()(images))
@@ -87,7 +91,8 @@ def test_resnet_is_torchvisions_with_another_stem() -> None:
 
 def test_binary_problems_keep_classes_of_stages_apart(sets: Path) -> None:
     stages = [set(classes) for classes in BINARY_CLASSES.values()]
-    assert [len(s) for s in stages] == [6, 2, 2] and len(set.union(*stages)) == 10
+    assert [len(s) for s in stages] == [6, 2, 2]
+    assert len(set.union(*stages)) == 10
     task = open_task("cifar10_binary", sets, CPU)
     problem = task.problem("train", 3, 50)
     assert set(problem.batch(0).labels.tolist()) == {0, 1}
@@ -95,7 +100,8 @@ def test_binary_problems_keep_classes_of_stages_apart(sets: Path) -> None:
 
 def test_parts_of_a_dataset_are_disjoint_and_whole(sets: Path) -> None:
     task = open_task("digits_mlp", sets, CPU)
-    assert isinstance(task, Classification) and task.examples.sizes() == {"train": 1197, "val": 300, "test": 300}
+    assert isinstance(task, Classification)
+    assert task.examples.sizes() == {"train": 1197, "val": 300, "test": 300}
     images = torch.cat([part.images for part in task.examples.parts.values()]).flatten(1)
     assert len(images.unique(dim=0)) == 1797  # all images of this dataset differ
 
@@ -128,7 +134,8 @@ def test_hand_designed_is_torch_optim_exactly(name: str, sets: Path) -> None:
         optimizer.step()
     ours = train(problem, hand_designed(name, 0.01), 5)
     expected = problem.held_out_score(parameter.detach())
-    assert ours.test_loss == [float(expected.loss)] and ours.test_accuracy == [float(expected.accuracy)]
+    assert ours.test_loss == [float(expected.loss)]
+    assert ours.test_accuracy == [float(expected.accuracy)]
 
 
 def poisoned(task: Task, part: str) -> Classification:
@@ -159,12 +166,15 @@ def test_grid() -> None:
 def test_divergence_is_recorded_as_divergence() -> None:
     problem = Quadratic().problem("test", 0, 8)
     curve = train(problem, hand_designed("sgd", 50.0), 100, points(100, 11))
-    assert curve.diverged_at is not None and curve.step[-1] < curve.diverged_at <= 100
-    assert all(map(math.isfinite, curve.test_loss)) and len(curve.test_loss) == len(curve.step)
+    assert curve.diverged_at is not None
+    assert curve.step[-1] < curve.diverged_at <= 100
+    assert all(map(math.isfinite, curve.test_loss))
+    assert len(curve.test_loss) == len(curve.step)
     short = train(problem, hand_designed("sgd", 50.0), curve.diverged_at - 1)
     assert short.diverged_at is None, "one step less is finite"
     rate, grid = choose_rate("sgd", GridOptions(low=40, high=50, points=2), [problem], 100)
-    assert rate is None and [point["validation_loss"] for point in grid] == [None, None]
+    assert rate is None
+    assert [point["validation_loss"] for point in grid] == [None, None]
 
 
 @pytest.mark.parametrize("name", HAND_DESIGNED)
@@ -174,11 +184,13 @@ def test_hand_designed_converges_on_the_quadratic(name: str) -> None:
     rate, _ = choose_rate(name, options, [task.problem("val", 0, 40)], 200)
     assert rate is not None
     curve = train(task.problem("test", 0, 40), hand_designed(name, rate), 200, [0, 200])
-    assert curve.test_loss[1] < 0.02 * curve.test_loss[0] and curve.train_accuracy is None
+    assert curve.test_loss[1] < 0.02 * curve.test_loss[0]
+    assert curve.train_accuracy is None
 
 
 def test_points_hold_both_ends() -> None:
-    assert points(200, 5) == [0, 50, 100, 150, 200] and points(3, 21) == [0, 1, 2, 3]
+    assert points(200, 5) == [0, 50, 100, 150, 200]
+    assert points(3, 21) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("name", LEARNED)
@@ -195,5 +207,3 @@ def test_rows_in_chunks_are_rows_at_once(name: str, monkeypatch: pytest.MonkeyPa
     whole = run()
     monkeypatch.setattr("fewshot.general.stepping.ROWS_AT_ONCE", 7)
     torch.testing.assert_close(run(), whole)
-
-
