@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from benchmarks.cli import DEFAULT_RESULTS
-from benchmarks.reporting.claims import judge, to_lines, to_mapping
+from benchmarks.reporting.claims import judge, to_lines
 from benchmarks.reporting.compare import compare
 from benchmarks.reporting.figures import write_figures
 from benchmarks.reporting.page import write_page
@@ -57,9 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     paths = []
     for name in dict.fromkeys(command.format):
         if name == "html":
-            paths.append(write_page(shown, comparisons, list(map(to_mapping, verdicts)), command.out))
+            paths.append(write_page(shown, comparisons, verdicts, command.out))
         elif name == "figures":
-            paths += write_figures(shown, comparisons, command.out / "figures")
+            write_figures(shown, comparisons, command.out / "figures")
+            paths.append(command.out / "figures")
         else:
             paths.append(command.out / f"tables.{name}")
             write_text(paths[-1], contents[name]())

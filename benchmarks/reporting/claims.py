@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from benchmarks.reporting.compare import Comparison, compare_pairs
 from benchmarks.reporting.render import escape_markdown
@@ -186,19 +184,6 @@ def sentence(verdict: Verdict) -> str:
     half_width = "?" if difference.n < 2 else format(difference.half_width, form[1:])
     numbers = f"{difference.mean:{form}} ± {half_width} {unit} over {difference.n} {difference.unit}"
     return f"{pair}: **{verdict.verdict}** ({numbers}, p {comparison.holm:.2g}{_dropped(verdict)}{_more(comparison)})"
-
-
-def to_mapping(verdict: Verdict) -> dict[str, Any]:
-    """One verdict as the page takes it: text, verdict, mean, interval (low, high) or None, unit, n, power."""
-    text = f"{verdict.claim.text}: {_name(verdict.row)} against {_other_name(verdict)}"
-    comparison = verdict.comparison
-    if comparison is None:
-        return {"text": text, "verdict": verdict.verdict, "mean": math.nan, "interval": None, "n": 0, "power": ""}
-    d, unit = comparison.difference, "points" if verdict.row.metric == "accuracy" else "of the loss"
-    interval = (d.mean - d.half_width, d.mean + d.half_width) if d.n > 1 else None
-    n, power = f"{d.n} {d.unit}{_dropped(verdict)}", _more(comparison).removeprefix("; ")
-    values = {"mean": d.mean, "interval": interval, "unit": unit, "n": n, "power": power}
-    return {"text": text, "verdict": verdict.verdict, **values}
 
 
 def _name(row: Row) -> str:
