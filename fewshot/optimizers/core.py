@@ -113,6 +113,15 @@ class NeuralOptimizer(nn.Module):
                     getattr(module, name)
             yield
 
+    def effective_weights(self) -> dict[str, Tensor]:
+        """The weights that updates are computed with, under their names before any reparametrization."""
+        weights = {}
+        for path, module in self.named_modules():
+            if not isinstance(module, parametrize.ParametrizationList):
+                names = [*dict(module.named_parameters(recurse=False)), *getattr(module, "parametrizations", {})]
+                weights.update({f"{path}.{name}".lstrip("."): getattr(module, name) for name in names})
+        return weights
+
     def max_gap(self, step: Step, radius: float, columns: slice) -> Tensor | None:
         """Exact maximum of ||u(s) - u(s')||² over the l∞ ball of `radius` in `columns` (Eq. 3), or None if unknown.
 

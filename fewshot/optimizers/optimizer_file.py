@@ -5,7 +5,6 @@ Those that come with the package lie in `shipped/` and go by the names of their 
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -15,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils import parametrize
 
 from fewshot.errors import InputError
 from fewshot.optimizers import LEARNED
@@ -87,7 +85,7 @@ def save_optimizer(path: Path, core: CoordinatewiseOptimizer, card: OptimizerCar
     """
     if not isinstance(core, LEARNED[card.optimizer]):
         raise TypeError(f"{type(core).__name__} is not the optimizer {card.optimizer!r}")
-    weights = {name: w.detach().float().cpu().contiguous() for name, w in effective(core).state_dict().items()}
+    weights = {name: w.detach().float().cpu().contiguous() for name, w in core.effective_weights().items()}
     if not all(w.isfinite().all() for w in weights.values()):
         raise InputError(f"the optimizer for {path} has weights that are not finite; its meta-training diverged")
     options = dataclasses.asdict(core.options)
@@ -127,15 +125,6 @@ def read_card(path_or_name: Path | str) -> OptimizerCard:
 def shipped() -> dict[str, Path]:
     """The optimizers that come with the package, by name."""
     return {path.stem: path for path in sorted(SHIPPED.glob("*" + SUFFIX))}
-
-
-def effective(core: CoordinatewiseOptimizer) -> CoordinatewiseOptimizer:
-    """A copy whose weights are plain parameters, with the same updates."""
-    core = copy.deepcopy(core)
-    for module in list(core.modules()):
-        for name in list(getattr(module, "parametrizations", {})):
-            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
-    return core
 
 
 def _locate(path_or_name: Path | str) -> Path:
