@@ -11,7 +11,7 @@ from fewshot.learners.meta_lstm import MetaLSTMOptions
 from fewshot.learners.sib import SIBOptions
 from fewshot.optimizers import LEARNED, OPTIMIZERS, NeuralOptimizer, Simple, inner_step
 from fewshot.optimizers.optimizer_file import OptimizerCard, load_optimizer, save_optimizer
-from fewshot.regularizers import REGULARIZERS, L2, Orthogonal, PenaltyOptions, Regularizer, Spectral
+from fewshot.regularizers import L2, REGULARIZERS, Orthogonal, PenaltyOptions, Regularizer, Spectral
 
 
 class Matrices(NeuralOptimizer):
