@@ -39,9 +39,10 @@ class LearnedStepper:
     def step(self, weights: Tensor, gradient: Tensor) -> Tensor:
         state, self.memory = self.core.features(gradient, weights, self.memory)
         updates = []
-        for i, rows in enumerate(state.split(ROWS_AT_ONCE)):
-            update, self.hidden[i] = self.core(rows, self.hidden[i])
-            updates.append(update[:, 0])
+        with self.core.unroll():
+            for i, rows in enumerate(state.split(ROWS_AT_ONCE)):
+                update, self.hidden[i] = self.core(rows, self.hidden[i])
+                updates.append(update[:, 0])
         return weights + torch.cat(updates)
 
 

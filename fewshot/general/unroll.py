@@ -7,6 +7,7 @@ graph of a network is ever kept, only the core's, through one truncation.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -81,6 +82,10 @@ class Unroll:
 
         A penalty on the core itself counts once per step, so that λ means the same for every regularizer.
         """
+        with contextlib.nullcontext() if self.recompute else self.core.unroll():
+            return self._truncation(weights)
+
+    def _truncation(self, weights: Sequence[float]) -> Truncation:
         self._detach()
         surrogate, losses, penalties = self.weights.new_zeros(()), [], []
         for weight in weights:
@@ -115,7 +120,9 @@ class Unroll:
 
     def _core_step(self, seed: int, rows: Tensor, *hidden: Tensor) -> tuple[Tensor, ...]:
         self.regularizer.reseed(seed)
-        step, penalty = inner_step(self.core, self.regularizer, rows, hidden)
+        # what is recomputed runs after the truncation's context has ended
+        with self.core.unroll() if self.recompute else contextlib.nullcontext():
+            step, penalty = inner_step(self.core, self.regularizer, rows, hidden)
         if self.regularizer.options.reduction == "sum":
             penalty = penalty / len(self.problems)
         return step.update, penalty, *step.next_hidden

@@ -11,7 +11,7 @@ from torch import Tensor
 from fewshot.general.tasks import Quadratic
 from fewshot.general.unroll import Unroll, Weighting, step_weights
 from fewshot.optimizers import LEARNED, CoordinatewiseOptimizer
-from fewshot.regularizers import PenaltyOptions, Regularizer, Smoothness
+from fewshot.regularizers import REGULARIZERS, PenaltyOptions, Regularizer, Smoothness
 
 TASK = Quadratic(size=4, rows=12, dtype=torch.float64)
 
@@ -160,3 +160,22 @@ def test_global_random_state_does_not_move() -> None:
     before = torch.random.get_rng_state()
     unroll(make(), [1], Smoothness(PenaltyOptions(maximum="pgd")), recompute=True).truncation([1.0] * 3)
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("regularizer", REGULARIZERS)
+@pytest.mark.parametrize("name", LEARNED)
+@pytest.mark.parametrize("recompute", [False, True])
+def test_every_pair_of_optimizer_and_regularizer_has_meta_gradients(
+    name: str, regularizer: str, recompute: bool
+) -> None:
+    chosen = REGULARIZERS[regularizer](PenaltyOptions(pgd_steps=2))
+    core = chosen.attach(make(name))
+    assert isinstance(core, CoordinatewiseOptimizer)
+    running = unroll(core, [1, 2], chosen, recompute=recompute)
+    for _ in range(2):
+        found = running.truncation(step_weights("linear", 0, 3))
+        core.zero_grad()
+        found.surrogate.backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in core.parameters())
+        assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in core.parameters())
+    assert (found.penalty.sum() > 0) == (regularizer not in ("none", "spectral"))
