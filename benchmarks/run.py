@@ -22,8 +22,9 @@ from benchmarks.device import choose_device, device_name
 from benchmarks.observe import RunObserver
 from benchmarks.pretrain import ensure
 from benchmarks.record import RECORD_NAME, commit, peak_memory, read_record, versions, write_record
-from benchmarks.report import to_text
-from benchmarks.rows import load, to_frame
+from benchmarks.reporting.render import to_text
+from benchmarks.reporting.rows import load
+from benchmarks.reporting.tables import to_frame
 from fewshot.console import run_command
 from fewshot.data.augment import Augment
 from fewshot.data.catalog import CATALOG, open_dataset

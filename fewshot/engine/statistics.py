@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+_NORMAL = 10_000
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -68,3 +70,53 @@ def _wilcoxon(difference: np.ndarray) -> float:
         warnings.simplefilter("ignore")  # few pairs, or ties: scipy says so and uses the normal approximation
         result: Any = stats.wilcoxon(difference)
         return float(result.pvalue)
+
+
+def holm(p: ArrayLike) -> np.ndarray:
+    """Holm's step-down correction of the p-values of one family.
+
+    Args:
+        p: [n]; NaN where there is none, which counts for nothing and stays NaN.
+
+    Returns:
+        [n], at least `p` and at most 1: those below α are rejected with a family-wise error rate of at most α.
+    """
+    p = np.asarray(p, dtype=np.float64)
+    order = np.argsort(p)[: np.isfinite(p).sum()]  # NaN is sorted last
+    corrected = np.full(p.shape, np.nan)
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1.0)
+    return corrected
+
+
+def power(effect: float, n: int, alpha: float = 0.05) -> float:
+    """Probability that the two-sided paired t-test of n pairs rejects at level alpha.
+
+    Args:
+        effect: the true mean difference over the standard deviation of the differences.
+        n: pairs, at least 2.
+    """
+    shift = abs(effect) * np.sqrt(n)
+    if n > _NORMAL:  # where the noncentral t is slow and indistinguishable from it
+        critical = stats.norm.ppf(1 - alpha / 2)
+        return float(stats.norm.sf(critical - shift) + stats.norm.cdf(-critical - shift))
+    critical = stats.t.ppf(1 - alpha / 2, n - 1)
+    lower = stats.nct.cdf(-critical, n - 1, shift) if shift < 5 else 0.0  # nothing; scipy's is NaN farther out
+    return float(stats.nct.sf(critical, n - 1, shift) + lower)
+
+
+def pairs_needed(effect: float, target: float = 0.8, alpha: float = 0.05, largest: int = 10**9) -> int | None:
+    """Fewest pairs with which the two-sided paired t-test has the power `target`.
+
+    Returns:
+        At least 2; None where the effect is zero or not finite, or more than `largest` pairs would be needed.
+    """
+    if not np.isfinite(effect) or effect == 0 or power(effect, largest, alpha) < target:
+        return None
+    low, high = 1, 2
+    while power(effect, high, alpha) < target:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if power(effect, middle, alpha) < target else (low, middle)
+    return high

@@ -84,6 +84,10 @@ class MetaLSTMLearner(nn.Module):
         return self.options.query_norm == "batch"
 
     def forward(self, episode: Episode) -> Prediction:
+        with self.core.unroll():
+            return self._unroll(episode)
+
+    def _unroll(self, episode: Episode) -> Prediction:
         images, labels = to_unit(episode.support_x), episode.support_y
         statistics = self.net.init_statistics(self.start)
         weights, hidden = self.start, self.core.init_hidden(len(self.start))

@@ -78,6 +78,10 @@ class SIBLearner(nn.Module):
         return self.options.steps > 0
 
     def forward(self, episode: Episode) -> Prediction:
+        with self.core.unroll():
+            return self._unroll(episode)
+
+    def _unroll(self, episode: Episode) -> Prediction:
         query = F.normalize(episode.query_x, dim=-1)
         theta = self.diagonal * class_means(episode.support_x, episode.support_y, self.way)
         steps = []

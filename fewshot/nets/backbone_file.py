@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -10,18 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from fewshot.data.augment import Augment
 from fewshot.data.view import View
 from fewshot.errors import InputError
-from fewshot.files import replacing
 from fewshot.nets.backbone import empty_backbone
 from fewshot.nets.blocks import FeatureNet, channels_last
+from fewshot.weights_file import Kind, first_line, weights_sha256
 
-_HEADER = "backbone"
+_FILE = Kind(
+    header="backbone",
+    article="a backbone",
+    remedy="make it again with `python -m benchmarks.pretrain`",
+    foreign_remedy="weights from elsewhere come in by `python -m benchmarks.pretrain --import-weights FILE`",
+)
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,7 @@ def save_backbone(path: Path, weights: Mapping[str, Tensor], info: BackboneInfo)
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     info = replace(info, sha256=weights_sha256(tensors))
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, {_HEADER: info.to_json()})
+    _FILE.write(path, tensors, info.to_json())
     return info
 
 
@@ -81,67 +82,29 @@ def load_backbone(path: Path, device: torch.device | str = "cpu") -> tuple[Featu
     Raises:
         InputError: where the file is absent, damaged, or no backbone.
     """
-    info, weights = _read(path)
+    header, weights = _FILE.read(path)
+    info = _info(path, header)
     if weights_sha256(weights) != info.sha256:
-        raise InputError(f"{path} is damaged: its weights have another hash than its header says; {_REMEDY}")
+        raise InputError(f"{path} is damaged: its weights have another hash than its header says; {_FILE.remedy}")
     net = empty_backbone(info.backbone, info.view.channels, info.view.crop)
     try:
         net.load_state_dict(weights, assign=True)
     except RuntimeError as error:
-        raise InputError(f"{path} does not hold a {info.backbone} ({_first_line(error)}); {_REMEDY}") from error
+        raise InputError(f"{path} does not hold a {info.backbone} ({first_line(error)}); {_FILE.remedy}") from error
     return channels_last(net.to(device)).eval().requires_grad_(False), info
 
 
 def read_info(path: Path) -> BackboneInfo:
     """What the file says it is; its weights are not read. Errors as `load_backbone`."""
-    with _opened(path) as file:
-        return _info(path, file)
+    return _info(path, _FILE.read_header(path))
 
 
-def weights_sha256(weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and values on the CPU, in the order of names; 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        tensor = weights[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-_REMEDY = "make it again with `python -m benchmarks.pretrain`"
-
-
-def _read(path: Path) -> tuple[BackboneInfo, dict[str, Tensor]]:
-    with _opened(path) as file:
-        info = _info(path, file)
-        try:
-            return info, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
-        except SafetensorError as error:
-            raise InputError(f"{path} is damaged ({_first_line(error)}); {_REMEDY}") from error
-
-
-def _opened(path: Path) -> Any:
-    if not path.is_file():
-        raise InputError(f"there is no backbone at {path}; {_REMEDY}")
+def _info(path: Path, header: str) -> BackboneInfo:
     try:
-        return safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{path} is not a safetensors file ({_first_line(error)}); weights from elsewhere come in by"
-            " `python -m benchmarks.pretrain --import-weights FILE`"
-        ) from error
-
-
-def _info(path: Path, file: Any) -> BackboneInfo:
-    try:
-        return BackboneInfo.from_json((file.metadata() or {})[_HEADER])
+        return BackboneInfo.from_json(header)
     except (KeyError, ValueError, TypeError, InputError) as error:
-        raise InputError(f"{path} is not a backbone (its header does not say which one); {_REMEDY}") from error
+        raise _FILE.foreign(path) from error
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:120]

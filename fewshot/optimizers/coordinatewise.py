@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from fewshot.errors import InputError
 from fewshot.optimizers.core import NeuralOptimizer
 from fewshot.optimizers.observe import Features
 
@@ -34,3 +35,13 @@ class CoordinatewiseOptimizer(NeuralOptimizer):
         """
         super().__init__()
         self.options = options if options is not None else self.Options()
+
+
+def check_hidden_size(size: int) -> None:
+    """Refuse numbers of units that make no network.
+
+    Raises:
+        InputError: unless `size` is a whole number from 1 to 1024.
+    """
+    if not isinstance(size, int) or not 1 <= size <= 1024:
+        raise InputError(f"hidden_size is {size}; it must be a whole number from 1 to 1024")

@@ -7,11 +7,13 @@ datasets or episodes; whoever calls it observes (builds the state) and applies (
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 if TYPE_CHECKING:
     from fewshot.regularizers.base import Regularizer
@@ -29,6 +31,8 @@ class Step(NamedTuple):
     update: Tensor
     """[rows, update_size]"""
     next_hidden: Hidden
+    known: Hidden = ()
+    """What the core computed on the way that does not depend on the state: `response` need not compute it again."""
 
 
 class Response:
@@ -92,6 +96,32 @@ class NeuralOptimizer(nn.Module):
         """
         raise NotImplementedError
 
+    def step(self, state: Tensor, hidden: Hidden) -> Step:
+        """`forward`, with all that `response` can make use of."""
+        return Step(state, hidden, *self(state, hidden))
+
+    @contextlib.contextmanager
+    def unroll(self) -> Iterator[None]:
+        """Within this context, reparametrized weights are computed once instead of at every use.
+
+        Enter it anew for every truncation, and after every change of the parameters; what it computes has a graph if
+        gradients are enabled when it is entered. Weights that are plain parameters cost nothing.
+        """
+        with parametrize.cached():
+            for module in self.modules():
+                for name in getattr(module, "parametrizations", {}):
+                    getattr(module, name)
+            yield
+
+    def effective_weights(self) -> dict[str, Tensor]:
+        """The weights that updates are computed with, under their names before any reparametrization."""
+        weights = {}
+        for path, module in self.named_modules():
+            if not isinstance(module, parametrize.ParametrizationList):
+                names = [*dict(module.named_parameters(recurse=False)), *getattr(module, "parametrizations", {})]
+                weights.update({f"{path}.{name}".lstrip("."): getattr(module, name) for name in names})
+        return weights
+
     def max_gap(self, step: Step, radius: float, columns: slice) -> Tensor | None:
         """Exact maximum of ||u(s) - u(s')||² over the l∞ ball of `radius` in `columns` (Eq. 3), or None if unknown.
 
@@ -127,5 +157,5 @@ def inner_step(core: NeuralOptimizer, regularizer: Regularizer, state: Tensor, h
     Returns:
         The step taken, and the penalty, a scalar without the coefficient λ.
     """
-    step = Step(state, hidden, *core(state, hidden))
+    step = core.step(state, hidden)
     return step, regularizer.per_step(core, step)

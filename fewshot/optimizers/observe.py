@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 Memory = tuple[Tensor, ...]
-"""What features remember from step to step, each [..., P]; `()` for features without memory."""
+"""What features remember from step to step, each [..., P], or [..., 1] where all weights share it; `()` for none."""
 
 
 class Features:
@@ -42,11 +42,80 @@ class GradientRMS(Features):
     """g / √(mean g² + 1e-5), the mean over all weights of a network: what Xiong & Hsieh's code feeds its optimizer."""
 
     size = 1
-    _eps = 1e-5
 
     def __call__(self, gradient: Tensor, weights: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
-        scale = (gradient.square().mean(dim=-1, keepdim=True) + self._eps).rsqrt()
-        return (gradient * scale).unsqueeze(-1), memory
+        return (gradient * _inverse_rms(gradient)).unsqueeze(-1), memory
+
+
+class _Moments(Features):
+    """Base of features with first and second moments: exponential averages from zero, corrected for that as in Adam."""
+
+    def __init__(self, first_decay: float, second_decay: float) -> None:
+        self._decays = first_decay, second_decay
+
+    def init(self, weights: Tensor) -> Memory:
+        """(mean of g [..., P], mean of g² [..., P], steps [..., 1])."""
+        weights = weights.detach()
+        return torch.zeros_like(weights), torch.zeros_like(weights), torch.zeros_like(weights[..., :1])
+
+    def _observe(self, gradient: Tensor, memory: Memory) -> tuple[Tensor, Tensor, Memory]:
+        """The corrected moments of the gradients up to this one, and the next memory."""
+        first, second, steps = memory
+        first = torch.lerp(gradient, first, self._decays[0])
+        second = torch.lerp(gradient.square(), second, self._decays[1])
+        steps = steps + 1
+        mean, square = (m / (1 - d**steps) for m, d in zip((first, second), self._decays, strict=True))
+        return mean, square, (first, second, steps)
+
+
+class FullState(_Moments):
+    """(θ, ∇, μ, ν) of section 3.1, in units in which they are of moderate size.
+
+    θ as it is; the gradient divided by its root mean square over the network, as `GradientRMS` has it; the mean of
+    gradients μ (decay 0.9) and the root of the mean of squared gradients √ν (decay 0.999), both corrected for their
+    start at zero, divided by the same. The paper gives neither decays nor units; the decays are Adam's. A graph of the
+    weights is kept: θ is the one column through which meta-gradients reach earlier steps.
+    """
+
+    size = 4
+
+    def __init__(self, first_decay: float = 0.9, second_decay: float = 0.999) -> None:
+        super().__init__(first_decay, second_decay)
+
+    def __call__(self, gradient: Tensor, weights: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        mean, square, memory = self._observe(gradient, memory)
+        scale = _inverse_rms(gradient)
+        return torch.stack([weights, gradient * scale, mean * scale, square.sqrt() * scale], dim=-1), memory
+
+
+class NormalizedMoments(_Moments):
+    """(g / √v, m / √v), m and v averages of gradients and their squares: the input of RNNprop (Lv et al. 2017)."""
+
+    size = 2
+
+    def __init__(self, decay: float = 0.95) -> None:
+        super().__init__(decay, decay)
+
+    def __call__(self, gradient: Tensor, weights: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        mean, square, memory = self._observe(gradient, memory)
+        return torch.stack([gradient, mean], dim=-1) / (square.sqrt() + 1e-8).unsqueeze(-1), memory
+
+
+class LogSign(Features):
+    """`log_sign` of the gradient: the input of DMOptimizer (Andrychowicz et al. 2016)."""
+
+    size = 2
+
+    def __init__(self, p: float) -> None:
+        self._p = p
+
+    def __call__(self, gradient: Tensor, weights: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        return log_sign(gradient, self._p), memory
+
+
+def _inverse_rms(gradient: Tensor) -> Tensor:
+    """1 / √(mean g² + 1e-5) over the last axis, kept."""
+    return (gradient.square().mean(dim=-1, keepdim=True) + 1e-5).rsqrt()
 
 
 def log_sign(x: Tensor, p: float = 10.0) -> Tensor:

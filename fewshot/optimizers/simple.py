@@ -5,16 +5,33 @@ Patrick H. Chen et al., "Learning to Learn with Better Convergence", 2020, as Xi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
-from fewshot.errors import InputError
+from fewshot.errors import InputError, one_of
 from fewshot.nets.functional import uniform_fan_in
-from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
-from fewshot.optimizers.core import Hidden
-from fewshot.optimizers.observe import GradientRMS
+from fewshot.optimizers.cells import add_product, sigmoid_to_tanh_
+from fewshot.optimizers.coordinatewise import check_hidden_size
+from fewshot.optimizers.core import Hidden, Response, Step
+from fewshot.optimizers.observe import FullState, GradientRMS
+from fewshot.optimizers.recurrent import RecurrentOptimizer
+
+COLUMNS = {
+    "gradient_rms": {"features": slice(0, 1)},
+    "full": {
+        "features": slice(0, 4),
+        "weight": slice(0, 1),
+        "gradient": slice(1, 2),
+        "moments": slice(2, 4),
+    },
+}
+"""Named columns of the state, by kind of features."""
 
 
 @dataclass(frozen=True)
@@ -25,31 +42,114 @@ class SimpleOptions:
     """Units of the recurrent layer."""
     output_scale: float = 0.1
     """The output layer's initial weights are multiplied by this."""
+    features: Literal["gradient_rms", "full"] = "gradient_rms"
+    """The state of a weight: its gradient over the root mean square of the network's (published code), or the weight,
+    that gradient and its two moments (section 3.1)."""
+    first_decay: float = 0.9
+    """Of the mean of gradients, in full features."""
+    second_decay: float = 0.999
+    """Of the mean of squared gradients, in full features."""
 
     def __post_init__(self) -> None:
-        if self.hidden_size < 1:
-            raise InputError(f"hidden_size is {self.hidden_size}; it must be at least 1")
+        check_hidden_size(self.hidden_size)
+        one_of("features", self.features, COLUMNS)
+        for name in ("first_decay", "second_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; it must lie in [0, 1)")
 
 
-class Simple(CoordinatewiseOptimizer):
+class Simple(RecurrentOptimizer):
     """u = V tanh(W x + U h), no biases."""
 
     Options = SimpleOptions
-    columns = {"features": slice(0, 1)}  # noqa: RUF012
-    smooth_columns = "features"
 
     def __init__(self, generator: torch.Generator, options: SimpleOptions | None = None) -> None:
         super().__init__(generator, options)
-        size = self.options.hidden_size
-        self.features, self.state_size = GradientRMS(), 1
+        o, size = self.options, self.options.hidden_size
+        self.features = GradientRMS() if o.features == "gradient_rms" else FullState(o.first_decay, o.second_decay)
+        self.columns, self.state_size = COLUMNS[o.features], self.features.size
         self.input = nn.Parameter(uniform_fan_in((size, self.state_size), size, generator))
         self.recurrent = nn.Parameter(uniform_fan_in((size, size), size, generator))
-        self.output = nn.Parameter(self.options.output_scale * uniform_fan_in((1, size), size, generator))
+        self.output = nn.Parameter(o.output_scale * uniform_fan_in((1, size), size, generator))
 
     def init_hidden(self, rows: int) -> Hidden:
         """(h [rows, H],), zero."""
-        return (self.input.new_zeros(rows, self.options.hidden_size),)
+        return (self._zeros(self.options.hidden_size, rows),)
 
-    def forward(self, state: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
-        h = torch.tanh(torch.addmm(state @ self.input.T, hidden[0], self.recurrent.T))
-        return h @ self.output.T, (h,)
+    def known(self, hidden: Hidden) -> Hidden:
+        """(2 U h [H, rows],)."""
+        return ((2 * self.recurrent) @ hidden[0].T,)
+
+    def read(self, x: Tensor, known: Hidden, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        update, h = _Read.apply(known[0], x, self.input, self.output)
+        return update, (h.T,)
+
+    def response(self, step: Step, columns: slice) -> Response:
+        return _ClosedForm(self, step, columns, super().response(step, columns))
+
+
+class _Read(Function):
+    """V h, h for h = tanh(W x + U h'), given 2 U h': tanh(z) is 2σ(2z) - 1, and no pass over the rows is wasted."""
+
+    @staticmethod
+    def forward(ctx, known: Tensor, x: Tensor, weight: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
+        h = sigmoid_to_tanh_(add_product(known, 2 * weight, x).sigmoid_())
+        ctx.save_for_backward(x, weight, output, h)
+        ctx.set_materialize_grads(False)
+        return output @ h, h
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx, grad_update: Tensor | None, grad_h: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        x, weight, output, h = ctx.saved_tensors
+        if grad_update is None:
+            if grad_h is None:
+                return None, None, None, None
+            grad = 0.5 * grad_h
+        elif grad_h is None:
+            grad = (0.5 * output.T) @ grad_update
+        else:
+            grad = torch.addmm(grad_h, output.T, grad_update, beta=0.5, alpha=0.5)
+        torch.ops.aten.tanh_backward(grad, h, grad_input=grad)
+        return (
+            grad,
+            (2 * weight.T) @ grad if ctx.needs_input_grad[1] else None,
+            2 * (grad @ x.T) if ctx.needs_input_grad[2] else None,
+            grad_update @ h.T if ctx.needs_input_grad[3] and grad_update is not None else None,
+        )
+
+
+class _ClosedForm(Response):
+    """The response of `Simple`, and its derivative, without a graph and without the recurrent product.
+
+    With σ = σ(2 (W x + U h)): u = 2 V σ - V 1, and ∂u/∂x = 4 Σ V W (σ - σ²).
+    """
+
+    def __init__(self, core: Simple, step: Step, columns: slice, differentiable: Response) -> None:
+        self._differentiable = differentiable
+        with torch.no_grad():
+            moving = core.input[:, columns]
+            known = (step.known or core.known(step.hidden))[0].detach()
+            if columns.stop - columns.start < core.state_size:
+                fixed = torch.cat([step.state[:, : columns.start], step.state[:, columns.stop :]], dim=1)
+                weights = torch.cat([core.input[:, : columns.start], core.input[:, columns.stop :]], dim=1)
+                known = torch.addmm(known, 2 * weights, fixed.T)
+            self._known, self._moving = known, 2 * moving
+            self._output, self._offset = 2 * core.output, core.output.sum()
+            self._slope = 4 * core.output * moving.T
+        self._scratch = torch.empty_like(known)
+
+    def __call__(self, values: Tensor) -> Tensor:
+        return self._differentiable(values) if torch.is_grad_enabled() else self._update(values)
+
+    def vjp(self, values: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        with torch.no_grad():
+            update, s = self._update(values), self._scratch
+            slope = (self._slope @ s.addcmul_(s, s, value=-1)).T
+        return update, lambda cotangent: cotangent * slope
+
+    def _update(self, values: Tensor) -> Tensor:
+        s = add_product(self._known, self._moving, values.T, out=self._scratch).sigmoid_()
+        return (self._output @ s).sub_(self._offset).T

@@ -49,7 +49,7 @@ class SyntheticGradient(NeuralOptimizer):
         self.bias = nn.Parameter(uniform_fan_in((way,), units, generator))
 
     def forward(self, state: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
-        x = self.second(self.first(_swap(state)))
+        x = self.second(self.first(_swap(state).contiguous()))
         return _swap(F.linear(x, self.weight, self.bias)), hidden
 
     def response(self, step: Step, columns: slice) -> Response:
@@ -88,7 +88,7 @@ class _Scores(Response):
         self._weight, self._bias = core.weight.detach(), core.bias.detach()
 
     def vjp(self, values: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        x, tape = _swap(values), []
+        x, tape = _swap(values).contiguous(), []  # of strided rows, every product would be many small ones
         for weight, bias, gain, offset in self._layers:
             active = F.linear(x, weight, bias).relu_()
             flat = active.flatten(1)
@@ -97,7 +97,7 @@ class _Scores(Response):
             x = normal.view_as(active)
 
         def pull(cotangent: Tensor) -> Tensor:
-            x = _swap(cotangent) @ self._weight
+            x = _swap(cotangent).contiguous() @ self._weight
             for weight, flat, gain, mean, inverse in reversed(tape):
                 normal = torch.ops.aten.native_batch_norm_backward(
                     x.flatten(1), flat, gain, None, None, mean, inverse, True, NORM_EPS, [True, False, False]

@@ -14,10 +14,11 @@ from fewshot.optimizers.core import NeuralOptimizer, Step
 
 @dataclass(frozen=True)
 class PenaltyOptions:
-    """Options of the regularizers. Those after `weight` belong to `smooth` alone."""
+    """Options of the regularizers. Those after `weight` belong to `smooth` alone; `spectral` has none."""
 
     weight: float = 1.0
-    """Coefficient λ of the penalty in the meta-loss (Eq. 6)."""
+    """Coefficient λ of the penalty in the meta-loss (Eq. 6): of smoothness, of the sum of squared weights (l2), or of
+    the squared deviation from orthogonal weights (orthogonal). Without effect for spectral."""
     radius: float = 1.0
     """Perturbation strength ε: the radius of the l∞ ball around a state."""
     columns: str = "default"
@@ -57,6 +58,9 @@ class Regularizer:
 
     def attach(self, core: NeuralOptimizer) -> NeuralOptimizer:
         """Check that the options fit `core`, before any work; a regularizer may return a reparametrized core.
+
+        Call it before the core's parameters are handed to anything. Loops over inner steps with an attached core run
+        inside `core.unroll()`.
 
         Raises:
             InputError: where they do not fit.

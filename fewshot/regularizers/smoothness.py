@@ -59,12 +59,16 @@ class Smoothness(Regularizer):
                 return exact
         response = core.response(step, columns)
         center = step.state[..., columns].detach()
-        if self.options.maximum == "endpoints":
-            ends = [self._distance(response, center + end, step) for end in (-self.options.radius, self.options.radius)]
-            return torch.maximum(*ends)
         with torch.no_grad():
-            perturbed = self._ascend(response, center, step.update.detach())
-        return self._distance(response, perturbed, step)
+            choose = self._farther_end if self.options.maximum == "endpoints" else self._ascend
+            perturbed = choose(response, center, step.update.detach())
+        return self._distance(response(perturbed), step.update)
+
+    def _farther_end(self, response: Response, center: Tensor, update: Tensor) -> Tensor:
+        """Of the two ends of each row's interval, the one with the larger gap: only that one needs a graph."""
+        low, high = center - self.options.radius, center + self.options.radius
+        farther = self._distance(response(high), update) > self._distance(response(low), update)
+        return torch.where(farther.unsqueeze(-1), high, low)
 
     def _ascend(self, response: Response, center: Tensor, update: Tensor) -> Tensor:
         """Eq. 7: K sign steps up ||u(s) - u(s')||² from a noisy start, projected onto the ball after each."""
@@ -72,15 +76,16 @@ class Smoothness(Regularizer):
         low, high = center - options.radius, center + options.radius
         noise = torch.randn(center.shape, generator=self._own_generator(center.device), device=center.device)
         values = torch.clamp(center + options.pgd_start * noise.to(center), low, high)
+        stride = options.pgd_step_size * options.radius
         for _ in range(options.pgd_steps):
             moved, pull = response.vjp(values)
             ascent = pull(moved - update)
-            values = torch.clamp(values + options.pgd_step_size * options.radius * ascent.sign(), low, high)
+            values = torch.clamp(values.add(ascent.sign(), alpha=stride), low, high)
         return values
 
     @staticmethod
-    def _distance(response: Response, values: Tensor, step: Step) -> Tensor:
-        return (response(values) - step.update).square().sum(dim=-1)
+    def _distance(moved: Tensor, update: Tensor) -> Tensor:
+        return (moved - update).square().sum(dim=-1)
 
     def _columns(self, core: NeuralOptimizer) -> slice:
         return core.column_slice(core.smooth_columns if self.options.columns == "default" else self.options.columns)

@@ -1,5 +1,7 @@
 """What every regularizer promises, over all pairs with the optimizers of the registries; then smoothness."""
 
+import contextlib
+import copy
 from itertools import pairwise
 
 import pytest
@@ -67,6 +69,39 @@ def test_per_step_penalty_is_zero_without_gradients(core_name, name):
         _, penalty = take_step(core, regularizer)
     assert penalty == 0
     assert not penalty.requires_grad
+
+
+@pytest.mark.parametrize(("core_name", "name"), PAIRS)
+def test_an_unroll_context_changes_no_update_and_no_gradient(core_name, name):
+    """Two steps inside `core.unroll()` give the same numbers as two outside."""
+    results = []
+    for context in (contextlib.nullcontext, NeuralOptimizer.unroll):
+        regularizer = REGULARIZERS[name]()
+        core = regularizer.attach(make_core(core_name))
+        with context(core):
+            step, penalty = take_step(core, regularizer)
+            total = penalty + regularizer.per_unroll(core) + step.update.square().sum()
+        gradients = torch.autograd.grad(total, list(core.parameters()), allow_unused=True)
+        results.append([total, *(g for g in gradients if g is not None)])
+    for outside, inside in zip(*results, strict=True):
+        torch.testing.assert_close(inside, outside, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("core_name", "name"), PAIRS)
+def test_attached_cores_survive_copies_and_state_dicts(core_name, name):
+    regularizer = REGULARIZERS[name]()
+    core = regularizer.attach(make_core(core_name))
+    update = take_step(core)[0].update
+    twin = copy.deepcopy(core)
+    other = REGULARIZERS[name]().attach(OPTIMIZERS[core_name](torch.Generator().manual_seed(9)).double())
+    assert not torch.equal(take_step(other)[0].update, update)
+    other.load_state_dict(core.state_dict())
+    with torch.no_grad():
+        for parameter in core.parameters():
+            parameter.mul_(-0.5)
+    for same in (twin, other):
+        assert torch.equal(take_step(same)[0].update, update)
+    assert not torch.equal(take_step(core)[0].update, update)
 
 
 def test_none_changes_nothing():

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from fewshot.engine.seeding import derive
-from fewshot.engine.statistics import mean_interval, paired_difference
+from fewshot.engine.statistics import holm, mean_interval, paired_difference, pairs_needed, power
 
 
 def values(n, seed=0):
@@ -73,3 +73,38 @@ def test_derived_seeds_are_distinct_and_stable():
     assert derive(0, "init") == 1519069808562059438
     assert len({derive(seed, name, i) for seed in range(5) for name in ("a", "b") for i in range(20)}) == 200
     assert all(0 <= derive(seed, "x") < 2**63 for seed in range(100))
+
+
+def test_holm_by_hand():
+    """Sorted 0.005, 0.01, 0.03, 0.04 times 4, 3, 2, 1 is 0.02, 0.03, 0.06, 0.04, and never falls."""
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm([0.01, np.nan, 0.6]), [0.02, np.nan, 0.6])
+    np.testing.assert_array_equal(holm([0.9, 0.8]), [1.0, 1.0])
+    assert holm([]).shape == (0,)
+
+
+def test_power_at_published_sizes():
+    """Cohen's small and medium effects need 199 and 34 pairs at 80 % power (G*Power 3.1, paired t, two-sided)."""
+    assert pairs_needed(0.5) == 34
+    assert pairs_needed(-0.2) == 199
+    assert power(0.5, 33) < 0.8 <= power(0.5, 34)
+    assert power(0.0, 10) == pytest.approx(0.05)
+
+
+def test_power_is_how_often_the_test_rejects():
+    samples = np.random.Generator(np.random.Philox(0)).normal(0.7, 1.0, (20_000, 12))
+    rejected = (stats.ttest_1samp(samples, 0.0, axis=1).pvalue < 0.05).mean()
+    assert power(0.7, 12) == pytest.approx(rejected, abs=0.01)
+
+
+def test_power_has_no_gap_between_small_and_large_samples():
+    assert power(0.02, 10_001) == pytest.approx(power(0.02, 10_000), abs=2e-4)
+    assert power(20.0, 2) == pytest.approx(stats.chi2.cdf((20 * 2**0.5 / stats.t.ppf(0.975, 1)) ** 2, 1), abs=0.005)
+    assert power(1e6, 5) == 1.0
+
+
+def test_no_number_of_pairs_shows_no_effect():
+    assert pairs_needed(0.0) is None
+    assert pairs_needed(float("nan")) is None
+    assert pairs_needed(1e-9) is None
+    assert pairs_needed(100.0) == 2

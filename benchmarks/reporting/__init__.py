@@ -1,0 +1,1 @@
+"""What is made of records: rows, statistics, tables, figures and the page."""

@@ -1,0 +1,1 @@
+"""The general-training track: optimizers of network weights, meta-trained and hand-designed, on training problems."""

@@ -1,0 +1,142 @@
+"""One training of several networks at once by a learned optimizer, in truncations with a meta-gradient each.
+
+First order throughout: the gradient that a core sees is a constant. Therefore ∇ℓ at every weight vector can be taken
+at once, on detached weights, and the meta-gradient of Σ w_t ℓ(θ_t) is that of Σ w_t ⟨∇ℓ(θ_t), θ_t⟩ with ∇ℓ constant: no
+graph of a network is ever kept, only the core's, through one truncation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from fewshot.engine.seeding import derive
+from fewshot.general.stepping import loss_and_gradient
+from fewshot.general.tasks import Problem
+from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
+from fewshot.optimizers.core import Hidden, inner_step
+from fewshot.optimizers.observe import Memory
+from fewshot.regularizers.base import Regularizer
+
+Weighting = Literal["linear", "authors_code", "uniform", "last"]
+
+
+def step_weights(weighting: Weighting, truncation: int, length: int) -> list[float]:
+    """w_t of the steps of one truncation.
+
+    Args:
+        weighting: linear: t = 1 … T within the truncation (section 4.1); authors_code: k T throughout truncation k,
+            zero in the first; uniform: 1; last: 1 for the last step, else 0.
+        truncation: k, counted from 0.
+        length: T.
+    """
+    if weighting == "linear":
+        return [float(t) for t in range(1, length + 1)]
+    if weighting == "authors_code":
+        return [float(truncation * length)] * length
+    if weighting == "uniform":
+        return [1.0] * length
+    return [0.0] * (length - 1) + [1.0]
+
+
+class Truncation(NamedTuple):
+    """What one truncation gives."""
+
+    surrogate: Tensor
+    """Has the meta-gradient of the truncation's objective; its value means nothing."""
+    loss: Tensor
+    """Mean loss after each step, over networks: [T], no graph."""
+    penalty: Tensor
+    """λ R per step: [T], no graph."""
+
+
+@dataclass
+class Unroll:
+    """Several networks of one size in training; rows of the core are all their weights, one network after another."""
+
+    core: CoordinatewiseOptimizer
+    regularizer: Regularizer
+    problems: Sequence[Problem]
+    seed: int
+    """Decides the regularizer's noise."""
+    judged_on: Literal["same", "next"] = "same"
+    """The batch of ℓ_t: the step's own, or the next step's."""
+    recompute: bool = False
+    """Recompute the core's inner steps in the backward pass instead of keeping them: slower, in less memory."""
+
+    def __post_init__(self) -> None:
+        self.step = 0
+        self.weights = torch.stack([problem.init() for problem in self.problems])
+        self.memory: Memory = self.core.features.init(self.weights)
+        self.hidden: Hidden = self.core.init_hidden(self.weights.numel())
+        self._gradient: Tensor | None = None
+
+    def truncation(self, weights: Sequence[float]) -> Truncation:
+        """Advance by `len(weights)` steps; Eq. 5: Σ w_t (ℓ_t + λ R_t), each ℓ_t after its step.
+
+        A penalty on the core itself counts once per step, so that λ means the same for every regularizer.
+        """
+        with contextlib.nullcontext() if self.recompute else self.core.unroll():
+            return self._truncation(weights)
+
+    def _truncation(self, weights: Sequence[float]) -> Truncation:
+        self._detach()
+        surrogate, losses, penalties = self.weights.new_zeros(()), [], []
+        for weight in weights:
+            penalty = self._advance(self._observed())
+            loss, slope = self._losses(self.step + (self.judged_on == "next"))
+            self._gradient = slope if self.judged_on == "next" else None
+            # the mean over networks, as everywhere: a larger meta-batch is a better estimate of the same
+            pull = (slope * self.weights).sum() / len(self.problems)
+            surrogate = surrogate + weight * (pull + self.regularizer.weight * penalty)
+            losses.append(loss.mean())
+            penalties.append(self.regularizer.weight * penalty.detach())
+            self.step += 1
+        own = self.regularizer.weight * self.regularizer.per_unroll(self.core)
+        return Truncation(surrogate + sum(weights) * own, torch.stack(losses), torch.stack(penalties) + own.detach())
+
+    def _observed(self) -> Tensor:
+        """The gradient [tasks, P] at the current weights on the step's batch."""
+        return self._losses(self.step)[1] if self._gradient is None else self._gradient
+
+    def _advance(self, gradient: Tensor) -> Tensor:
+        """One step of all networks; the regularizer's penalty."""
+        state, self.memory = self.core.features(gradient, self.weights, self.memory)
+        rows = state.reshape(-1, state.shape[-1])
+        seed = derive(self.seed, "regularizer", self.step)
+        if self.recompute:
+            update, penalty, *hidden = checkpoint(self._core_step, seed, rows, *self.hidden, use_reentrant=False)  # pyright: ignore[reportGeneralTypeIssues]
+        else:
+            update, penalty, *hidden = self._core_step(seed, rows, *self.hidden)
+        self.hidden = tuple(hidden)
+        self.weights = self.weights + update.view_as(self.weights)
+        return penalty
+
+    def _core_step(self, seed: int, rows: Tensor, *hidden: Tensor) -> tuple[Tensor, ...]:
+        self.regularizer.reseed(seed)
+        # what is recomputed runs after the truncation's context has ended
+        with self.core.unroll() if self.recompute else contextlib.nullcontext():
+            step, penalty = inner_step(self.core, self.regularizer, rows, hidden)
+        if self.regularizer.options.reduction == "sum":
+            penalty = penalty / len(self.problems)
+        return step.update, penalty, *step.next_hidden
+
+    def _losses(self, step: int) -> tuple[Tensor, Tensor]:
+        """Losses [tasks] of the current weights on the batches of `step`, and gradients [tasks, P]; no graph."""
+        found = [
+            loss_and_gradient(problem, weights, problem.batch(step))
+            for problem, weights in zip(self.problems, self.weights, strict=True)
+        ]
+        losses, gradients = zip(*found, strict=True)
+        return torch.stack(losses), torch.stack(gradients)
+
+    def _detach(self) -> None:
+        self.weights = self.weights.detach()
+        self.memory = tuple(part.detach() for part in self.memory)
+        self.hidden = tuple(part.detach() for part in self.hidden)

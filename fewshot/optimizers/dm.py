@@ -1,0 +1,53 @@
+"""DMOptimizer: two LSTM layers over the logarithm and sign of each weight's gradient.
+
+Marcin Andrychowicz et al., "Learning to learn by gradient descent by gradient descent", NeurIPS 2016.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fewshot.errors import InputError
+from fewshot.optimizers.coordinatewise import check_hidden_size
+from fewshot.optimizers.observe import LogSign
+from fewshot.optimizers.recurrent import TwoLayers
+
+
+@dataclass(frozen=True)
+class DMOptions:
+    """Options of DMOptimizer; the defaults are the paper's appendix, p = 10 with output 0.1, which later
+    re-implementations follow. The authors' released code has p = 5 with output 0.01."""
+
+    hidden_size: int = 20
+    """Units of each of the two LSTM layers."""
+    p: float = 10.0
+    """Range of the logarithm: gradients below e^-p enter linearly."""
+    output_scale: float = 0.1
+    """The output is multiplied by this."""
+
+    def __post_init__(self) -> None:
+        check_hidden_size(self.hidden_size)
+        for name in ("p", "output_scale"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InputError(f"{name} is {getattr(self, name)}; it must be positive and finite")
+
+
+class DM(TwoLayers):
+    """u = scale · (v · LSTM(LSTM(x)) + b), x the two features of the gradient.
+
+    5 141 weights: each LSTM layer has one bias vector, as in the authors' code; with torch's two it would be 5 301.
+    """
+
+    Options = DMOptions
+    columns = {"features": slice(0, 2)}  # noqa: RUF012
+
+    def __init__(self, generator: torch.Generator, options: DMOptions | None = None) -> None:
+        super().__init__(generator, options, inputs=2)
+        self.features = LogSign(self.options.p)
+        self.state_size = self.features.size
+
+    def finish(self, output: Tensor) -> Tensor:
+        return self.options.output_scale * output

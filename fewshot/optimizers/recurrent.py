@@ -1,0 +1,95 @@
+"""What recurrent optimizers of network weights share: the parts that do not depend on the state are computed once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fewshot.nets.functional import uniform_fan_in
+from fewshot.optimizers.cells import LSTMCell
+from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
+from fewshot.optimizers.core import Hidden, Response, Step
+
+
+class RecurrentOptimizer(CoordinatewiseOptimizer):
+    """u = read(x, known(hidden), hidden): a recurrent network whose recurrent part all evaluations at a step share.
+
+    Inside, all tensors are [units, rows]; outside they are [rows, units] as everywhere, as views of the same memory.
+    """
+
+    smooth_columns = "features"
+
+    def known(self, hidden: Hidden) -> Hidden:
+        """The parts of pre-activations that come from memory, each [units, rows]; hidden is [rows, units]."""
+        raise NotImplementedError
+
+    def read(self, x: Tensor, known: Hidden, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        """The rest of the step: state [F, rows] -> update [1, rows], and the next hidden, each [rows, units]."""
+        raise NotImplementedError
+
+    def forward(self, state: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        step = self.step(state, hidden)
+        return step.update, step.next_hidden
+
+    def step(self, state: Tensor, hidden: Hidden) -> Step:
+        known = self.known(hidden)
+        update, next_hidden = self.read(state.T, known, hidden)
+        return Step(state, hidden, update.T, next_hidden, known)
+
+    def response(self, step: Step, columns: slice) -> Response:
+        known = step.known or self.known(step.hidden)
+        before, after = step.state[:, : columns.start], step.state[:, columns.stop :]
+
+        def update(values: Tensor) -> Tensor:
+            x = torch.cat([before, values, after], dim=1) if before.numel() or after.numel() else values
+            return self.read(x.T, known, step.hidden)[0].T
+
+        return Response(update)
+
+    def _zeros(self, units: int, rows: int) -> Tensor:
+        """[rows, units] whose memory is [units, rows]."""
+        return next(self.parameters()).new_zeros(units, rows).T
+
+
+class TwoLayers(RecurrentOptimizer):
+    """Two LSTM layers of H units and a linear output: what DMOptimizer and RNNprop share.
+
+    A subclass says what goes into the first layer and what becomes of the output.
+    """
+
+    def __init__(self, generator: torch.Generator, options: Any, inputs: int) -> None:
+        """Draw the initial parameters.
+
+        Args:
+            generator: source of every draw.
+            options: with `hidden_size`.
+            inputs: units that enter the first layer.
+        """
+        super().__init__(generator, options)
+        size = self.options.hidden_size
+        self.first, self.second = LSTMCell(inputs, size, generator), LSTMCell(size, size, generator)
+        self.output = nn.Parameter(uniform_fan_in((1, size), size, generator))
+        self.output_bias = nn.Parameter(torch.zeros(1))
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """From the state [F, rows] to the first layer's input [inputs, rows]."""
+        return x
+
+    def finish(self, output: Tensor) -> Tensor:
+        """From the output layer's values to updates, both [1, rows]."""
+        raise NotImplementedError
+
+    def init_hidden(self, rows: int) -> Hidden:
+        """(h, c of the first layer, h, c of the second), each [rows, H], zero."""
+        return tuple(self._zeros(self.options.hidden_size, rows) for _ in range(4))
+
+    def known(self, hidden: Hidden) -> Hidden:
+        return self.first.known(hidden[0].T), self.second.known(hidden[2].T)
+
+    def read(self, x: Tensor, known: Hidden, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        h1, c1 = self.first(self.prepare(x), hidden[1].T, known[0])
+        h2, c2 = self.second(h1, hidden[3].T, known[1])
+        output = torch.addmm(self.output_bias[:, None], self.output, h2)
+        return self.finish(output), (h1.T, c1.T, h2.T, c2.T)
