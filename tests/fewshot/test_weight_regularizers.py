@@ -39,7 +39,7 @@ def test_l2_is_the_sum_of_squares_without_biases():
 def test_orthogonal_is_the_squared_deviation_of_the_singular_values_on_the_smaller_side():
     """||W Wᵀ - I||² = Σ (σ² - 1)² over the min(m, n) singular values."""
     core = Matrices()
-    expected = sum(float(((torch.linalg.svdvals(w) ** 2 - 1) ** 2).sum()) for w in core.weights.values())
+    expected = sum(((torch.linalg.svdvals(w) ** 2 - 1) ** 2).sum().item() for w in core.weights.values())
     assert Orthogonal().per_unroll(core).item() == pytest.approx(expected, rel=1e-12)
 
 
