@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 Memory = tuple[Tensor, ...]
-"""What features remember from step to step, each [..., P], or [..., 1] where all weights share it; `()` for none."""
+"""What features remember from step to step, each [..., P]; `()` for features without memory."""
 
 
 class Features:
@@ -54,9 +54,9 @@ class _Moments(Features):
         self._decays = first_decay, second_decay
 
     def init(self, weights: Tensor) -> Memory:
-        """(mean of g [..., P], mean of g² [..., P], steps [..., 1])."""
+        """(mean of g, mean of g², steps of each weight), each [..., P]."""
         weights = weights.detach()
-        return torch.zeros_like(weights), torch.zeros_like(weights), torch.zeros_like(weights[..., :1])
+        return torch.zeros_like(weights), torch.zeros_like(weights), torch.zeros_like(weights)
 
     def _observe(self, gradient: Tensor, memory: Memory) -> tuple[Tensor, Tensor, Memory]:
         """The corrected moments of the gradients up to this one, and the next memory."""

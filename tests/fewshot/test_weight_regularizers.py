@@ -33,14 +33,14 @@ class Matrices(NeuralOptimizer):
 def test_l2_is_the_sum_of_squares_without_biases():
     core = Matrices()
     expected = sum(float(x) ** 2 for weight in core.weights.values() for x in weight.detach().flatten())
-    assert float(L2().per_unroll(core)) == pytest.approx(expected, rel=1e-12)
+    assert L2().per_unroll(core).item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_orthogonal_is_the_squared_deviation_of_the_singular_values_on_the_smaller_side():
     """||W Wᵀ - I||² = Σ (σ² - 1)² over the min(m, n) singular values."""
     core = Matrices()
-    expected = sum(float(((torch.linalg.svdvals(w) ** 2 - 1) ** 2).sum()) for w in core.weights.values())
-    assert float(Orthogonal().per_unroll(core)) == pytest.approx(expected, rel=1e-12)
+    expected = sum(((torch.linalg.svdvals(w) ** 2 - 1) ** 2).sum().item() for w in core.weights.values())
+    assert Orthogonal().per_unroll(core).item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_orthogonal_vanishes_where_all_matrices_are_orthogonal():
@@ -48,10 +48,10 @@ def test_orthogonal_vanishes_where_all_matrices_are_orthogonal():
     with torch.no_grad():
         for weight in core.weights.values():
             nn.init.orthogonal_(weight, generator=torch.Generator().manual_seed(1))
-    assert float(Orthogonal().per_unroll(core)) < 1e-24
+    assert Orthogonal().per_unroll(core).item() < 1e-24
     with torch.no_grad():
         core.weights["tall"].mul_(2)
-    assert float(Orthogonal().per_unroll(core)) == pytest.approx(3 * 3**2)
+    assert Orthogonal().per_unroll(core).item() == pytest.approx(3 * 3**2)
 
 
 @pytest.mark.parametrize("regularizer", [L2(), Orthogonal()])
