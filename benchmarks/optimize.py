@@ -44,6 +44,10 @@ class Experiment:
     def __init__(self, config: OptimizeConfig, seed: int, task: Task, folder: Path, device: torch.device) -> None:
         self.config, self.seed, self.task, self.folder, self.device = config, seed, task, folder, device
 
+    def execute(self, command: OptimizeCommand) -> dict[str, Any]:
+        """Do the work and return the record."""
+        raise NotImplementedError
+
     def protocol(self) -> dict[str, Any]:
         """What decides the test problems and their batches, with its hash."""
         test = self.config.test

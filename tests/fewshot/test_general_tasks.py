@@ -78,7 +78,8 @@ def test_number_of_weights(net: FlatNet, weights: int) -> None:
 
 def test_resnet_is_torchvisions_with_another_stem() -> None:
     net, theirs = ResNet18(7), models.resnet18(num_classes=7)
-    theirs.conv1, theirs.maxpool = torch.nn.Conv2d(3, 64, 3, padding=1, bias=False), torch.nn.Identity()
+    theirs.conv1 = torch.nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    theirs.maxpool = torch.nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
     weights = net.init(torch.Generator().manual_seed(0))
     names = [name for name, _ in theirs.named_parameters()]
     assert names == list(net.layout.shapes)
@@ -134,6 +135,7 @@ def test_hand_designed_is_torch_optim_exactly(name: str, sets: Path) -> None:
         optimizer.step()
     ours = train(problem, hand_designed(name, 0.01), 5)
     expected = problem.held_out_score(parameter.detach())
+    assert expected.accuracy is not None
     assert ours.test_loss == [float(expected.loss)]
     assert ours.test_accuracy == [float(expected.accuracy)]
 
