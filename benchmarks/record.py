@@ -8,7 +8,7 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from fewshot.files import write_text
 
 RECORD_VERSION = 1
 RECORD_NAME = "record.json"
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""By version: makes of a record of that version one of the next, without changing its argument."""
 _PACKAGES = ("fewshot-smooth-bench", "torch", "torchvision", "numpy", "scipy", "h5py", "learn2learn")
 
 
@@ -39,25 +41,55 @@ def write_record(path: Path, record: dict[str, Any], measured: dict[str, Any]) -
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read one record and check its digest.
+    """Read one record, check its digest, and bring it to the current version.
 
     Raises:
-        InputError: where it is no record, of another version, or was changed after it was written.
+        InputError: where it is no record, of a version without a way to this one, or was changed after it was written.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        found, written = record["record_version"], record["digest"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found, written, computed = record["record_version"], record["digest"], digest(record)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{path} is not a readable record ({error!r:.100}); delete it or run again with --fresh"
         ) from error
-    if found != RECORD_VERSION:
+    if not _readable(found):
         raise InputError(
-            f"{path} has record version {found}, this program reads {RECORD_VERSION}; run again with --fresh"
+            f"{path} has record version {found}, this program reads {', '.join(map(str, _versions()))}; "
+            "run again with --fresh"
         )
-    if digest(record) != written:
+    if computed != written:
         raise InputError(f"{path} was changed after it was written (digest); delete it or run again with --fresh")
+    return migrate(record, path)
+
+
+def migrate(record: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Bring a record of an older version to the current one, a version at a time; its digest stays that of its file.
+
+    Raises:
+        InputError: where it is not what its version should be.
+    """
+    while record["record_version"] < RECORD_VERSION:
+        found = record["record_version"]
+        try:
+            record = {**MIGRATIONS[found](record), "record_version": found + 1, "digest": record["digest"]}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"{path} is no record of version {found} ({error!r:.100}); delete it or run again with --fresh"
+            ) from error
     return record
+
+
+def _versions() -> list[int]:
+    """Versions from which there is a way to the current one."""
+    first = RECORD_VERSION
+    while first - 1 in MIGRATIONS:
+        first -= 1
+    return list(range(first, RECORD_VERSION + 1))
+
+
+def _readable(found: Any) -> bool:
+    return type(found) is int and found in _versions()
 
 
 def find_records(folders: Sequence[Path]) -> Iterator[Path]:

@@ -9,6 +9,7 @@ from itertools import groupby
 from benchmarks.reporting.compare import Comparison, compare_pairs
 from benchmarks.reporting.render import escape_markdown
 from benchmarks.reporting.rows import LABELS, Row
+from benchmarks.reporting.tables import settings_of
 
 SUPPORTED, CONTRADICTED, NOT_DECIDED = "supported", "contradicted", "not decided"
 
@@ -33,6 +34,8 @@ class Verdict:
     claim: Claim
     row: Row
     other: Row
+    settings: str
+    """What tells the row apart from others of its labels."""
     comparison: Comparison | None
     """With p corrected over all pairs of the claim; None where no test problem has a value of both."""
 
@@ -138,7 +141,11 @@ def judge(rows: Sequence[Row], shown: Sequence[Row] | None = None) -> list[Verdi
     pairs = [(claim, row, other) for claim in CLAIMS for row, other in _pairs(claim, rows)]
     found = compare_pairs((claim.key, row, other) for claim, row, other in pairs)
     comparisons = {(c.table, id(c.row), id(c.other)): c for c in found}
-    verdicts = [Verdict(c, row, other, comparisons.get((c.key, id(row), id(other)))) for c, row, other in pairs]
+    settings = {id(row): text for row, text in zip(rows, settings_of(rows), strict=True)}
+    verdicts = [
+        Verdict(claim, row, other, settings[id(row)], comparisons.get((claim.key, id(row), id(other))))
+        for claim, row, other in pairs
+    ]
     visible = {id(row) for row in (rows if shown is None else shown)}
     return [verdict for verdict in verdicts if id(verdict.row) in visible]
 
@@ -163,7 +170,8 @@ def to_lines(verdicts: Sequence[Verdict]) -> str:
 
 def sentence(verdict: Verdict) -> str:
     """One verdict in words: rows, difference, n, corrected p, and what would decide it."""
-    pair = escape_markdown(f"{_name(verdict.row)} against {_other_name(verdict)}")
+    settings = f" ({verdict.settings})" if verdict.settings else ""
+    pair = escape_markdown(f"{_name(verdict.row)}{settings} against {_other_name(verdict)}")
     comparison = verdict.comparison
     if comparison is None:
         failed = verdict.row.failed + verdict.other.failed

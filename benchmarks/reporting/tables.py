@@ -33,7 +33,7 @@ def to_frame(rows: Sequence[Row]) -> pd.DataFrame:
     best = {id(row) for row in best_rows(rows)}
     lines = [
         {**_numbers(row), **_comparison(comparisons.get(id(row))), "best": id(row) in best, "settings": settings}
-        for row, settings in zip(rows, _settings(rows), strict=True)
+        for row, settings in zip(rows, settings_of(rows), strict=True)
     ]
     return pd.DataFrame(lines)
 
@@ -100,7 +100,7 @@ def _comparison(comparison: Comparison | None) -> dict[str, Any]:
     }
 
 
-def _settings(rows: Sequence[Row]) -> list[str]:
+def settings_of(rows: Sequence[Row]) -> list[str]:
     """For rows of equal labels, the options in which they differ; for a transferred one, whether its sources do."""
     alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     keys = [(row.track, *(row.labels[label] for label in LABELS[row.track])) for row in rows]
