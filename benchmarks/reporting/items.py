@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.reporting.compare import Comparison
 from benchmarks.reporting.drawn import Cost, ForestLine, Response, Series, Spread
 from benchmarks.reporting.rows import Row
-from benchmarks.reporting.series import Band, tested_curve, training_curve
+from benchmarks.reporting.series import Band, optimizee_curve, training_curve
 from benchmarks.reporting.style import LineStyle, line_style
 from benchmarks.reporting.tables import to_frame
 from fewshot.engine.statistics import Interval
@@ -86,8 +86,8 @@ class Item:
         return "episode" if self.track == FEW_SHOT else "unroll"
 
     def tested(self, metric: str) -> Series | None:
-        """A test curve of a general-track item; see `tested_curve`."""
-        found = tested_curve(self.finished, metric) if self.track == GENERAL and self.finished else None
+        """A test curve of a general-track item; see `optimizee_curve`."""
+        found = optimizee_curve(self.finished, metric) if self.track == GENERAL and self.finished else None
         return self._series(*found) if found else None
 
     def trained(self, name: str, source: str = "curve") -> Series | None:

@@ -77,15 +77,15 @@ def _run(record: Mapping[str, Any], pool: _Pool) -> list[Any]:
     return [
         record["seed"],
         pool(status),
-        pool(record.get("commit")),
-        pool(record.get("versions")),
-        pool(device),
-        record.get("digest"),
         _rounded(measured.get("train_seconds")),
         _rounded(measured.get("test_seconds")),
         None if memory is None else round(memory / 1e6),
         measured.get("interruptions"),
         measured.get("finished"),
+        pool(device),
+        pool(record.get("commit")),
+        pool(record.get("versions")),
+        record.get("digest"),
     ]
 
 

@@ -87,7 +87,7 @@ def thin(series: Series, points: int = POINTS, log: bool = False) -> Series:
     return replace(series, **{name: getattr(series, name)[keep] for name in ("x", "mean", "low", "high")})
 
 
-def tested_curve(records: Sequence[Mapping[str, Any]], metric: str) -> tuple[Band, str, str] | None:
+def optimizee_curve(records: Sequence[Mapping[str, Any]], metric: str) -> tuple[Band, str, str] | None:
     """A metric of the tested optimizees over their steps, from general-track records of one configuration.
 
     With several seeds (meta-trainings), initializations are averaged within each, and the band is over seeds; with one,

@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -30,7 +31,8 @@ _RC: Any = {
     "svg.fonttype": "none",  # text stays text: searchable, and readable by programs
     "svg.hashsalt": "fewshot-smooth-bench",
 }
-_METADATA: dict[str, dict[str, Any]] = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
+DPI = 160
+"""Of the .png."""
 PANEL = (4.2, 3.0)
 """Width and height of one panel, in inches."""
 MARKERS = 9
@@ -54,15 +56,16 @@ def new_figure(rows: int, columns: int, title: str, panel: tuple[float, float] =
 
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write `stem`.png and `stem`.svg, each complete or not at all; equal figures give equal bytes."""
-    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in _METADATA]
+    png, svg = (stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg"))
     with styled():
+        figure.set_dpi(DPI)
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # placed once, not for every format
-        for path in paths:
-            kind = path.suffix[1:]
-            with replacing(path) as temporary:
-                figure.savefig(temporary, format=kind, dpi=160, metadata=_METADATA[kind])
-    return paths
+        figure.set_layout_engine("none")  # placed once; `savefig` would draw every file twice
+        with replacing(png) as temporary:
+            FigureCanvasAgg(figure).print_png(str(temporary), metadata={"Software": None})
+        with replacing(svg) as temporary:
+            FigureCanvasSVG(figure).print_svg(str(temporary), metadata={"Date": None, "Creator": None})
+    return [png, svg]
 
 
 def draw_line(axes: Axes, x: np.ndarray, y: np.ndarray, style: LineStyle, label: str, markers: bool = True) -> None:

@@ -96,6 +96,7 @@
         if (Math.log10(value) >= ends[0] && Math.log10(value) <= ends[1]) values.push(value);
       }
     }
+    if (values.length < 2) return { range: ends };
     return { range: ends, tickmode: "array", tickvals: values, ticktext: values.map((v) => v.toLocaleString("en", { maximumSignificantDigits: 3 })) };
   }
 
@@ -119,7 +120,8 @@
     if (logX && positive.length) {
       const [low, high] = [positive.reduce((a, b) => Math.min(a, b)), positive.reduce((a, b) => Math.max(a, b))];
       const margin = chart.kind === "cost" ? 0.08 * (high - low) || 0.1 : 0;
-      Object.assign(made.xaxis, logTicks([low - margin, high + margin]));
+      if (high - low < 0.5 && chart.kind === "cost") made.xaxis.type = "linear";
+      else Object.assign(made.xaxis, logTicks([low - margin, high + margin]));
     }
     if (logY && made.yaxis.range) Object.assign(made.yaxis, logTicks(made.yaxis.range));
     return made;
@@ -169,7 +171,7 @@
 
   function redraw() { charts.filter((chart) => chart.drawn).forEach(draw); }
 
-  const SHAPES = { circle: '<circle cx="15" cy="6" r="3.6"/>', square: '<rect x="11.6" y="2.6" width="6.8" height="6.8"/>', triangle: '<path d="M15 1.8 19 9.2H11Z"/>', diamond: '<path d="M15 1.6 19.4 6 15 10.4 10.6 6Z"/>' };
+  const SHAPES = { circle: '<circle cx="15" cy="6" r="3.6"/>', square: '<rect x="11.6" y="2.6" width="6.8" height="6.8"/>', triangle: '<path d="M15 1.8 19 9.2H11Z"/>', diamond: '<path d="M15 1.6 19.4 6 15 10.4 10.6 6Z"/>', x: '<path d="M11 2 19 10M19 2 11 10"/>', cross: '<path d="M15 1V11M10 6H20"/>', star: '<path d="M15 .8 16.4 4.5 20.2 4.6 17.2 7 18.3 10.8 15 8.6 11.7 10.8 12.8 7 9.8 4.6 13.6 4.5Z"/>', pentagon: '<path d="M15 1.2 19.8 4.7 18 10.4H12L10.2 4.7Z"/>' };
   const DASHES = { solid: "", dash: "5 3", dot: "1.5 2.5", dashdot: "6 2.5 1.5 2.5", longdash: "9 3", longdashdot: "9 2.5 1.5 2.5" };
 
   function swatch(line) {
@@ -300,12 +302,12 @@
     }
     return element("div", {}, element("h4", {}, title), element("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": title }, element("table", {}, body)));
   }
-  const RUN = ["seed", "status", "commit", "versions", "device", "digest", "training (s)", "test (s)", "peak memory (MB)", "interruptions", "finished"];
-  const POOLED = new Set([1, 2, 3, 4]);
+  const RUN = ["seed", "status", "training (s)", "test (s)", "peak memory (MB)", "interruptions", "finished", "device", "commit", "versions", "digest"];
+  const POOLED = new Set(["status", "device", "commit", "versions"]);
   function runs(rows) {
     const head = element("tr", {}, ...RUN.map((name) => element("th", { scope: "col" }, name)));
     const body = element("tbody");
-    for (const run of rows) body.append(element("tr", {}, ...run.map((value, i) => element("td", {}, inWords(POOLED.has(i) ? data.pool[value] : value)))));
+    for (const run of rows) body.append(element("tr", {}, ...run.map((value, i) => element("td", {}, inWords(POOLED.has(RUN[i]) ? data.pool[value] : value)))));
     return element("div", { class: "wide" }, element("h4", {}, "runs"), element("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": "runs" }, element("table", {}, element("thead", {}, head), body)));
   }
   function unfold(details) {

@@ -1,0 +1,206 @@
+"""Figures: their numbers against scipy, their files, and that they read without colour."""
+
+import itertools
+from dataclasses import replace
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from scipy import stats
+from synthetic_records import few_shot, general, suite
+
+from benchmarks.reporting.compare import compare
+from benchmarks.reporting.drawn import ForestLine, Series
+from benchmarks.reporting.figures import curves_figure, forest_figure, save, write_figures
+from benchmarks.reporting.figures.distributions import histogram
+from benchmarks.reporting.items import LINES, experiments, forest_lines, items_of
+from benchmarks.reporting.rows import group
+from benchmarks.reporting.series import averaged, band, optimizee_curve, thinned, training_curve
+from benchmarks.reporting.style import line_style
+
+
+def test_a_band_is_the_t_interval_at_every_point():
+    values = np.random.Generator(np.random.Philox(0)).normal(size=(4, 7))
+    found = band([(np.arange(7), row) for row in values])
+    low, high = stats.t.interval(0.95, 3, values.mean(axis=0), stats.sem(values))
+    np.testing.assert_allclose(found.low, low)
+    np.testing.assert_allclose(found.high, high)
+    assert found.n == 4
+    assert np.isnan(band([([0, 1], [1.0, 2.0])]).low).all()
+
+
+def test_a_mean_ends_where_its_first_curve_ends():
+    found = band([([0, 5, 10], [3.0, 2.0, 1.0]), ([0, 5], [5.0, 4.0])])
+    np.testing.assert_allclose(found.x, [0, 5])
+    np.testing.assert_allclose(found.mean, [4, 3])
+
+
+def test_optimizee_curves_are_over_seeds_or_else_over_initializations():
+    records = [general(seed=seed, steps=20, initializations=3) for seed in range(3)]
+    losses = np.array([[run["test_loss"] for run in r["test"]["best"]["runs"]] for r in records])
+    over_seeds, unit, note = optimizee_curve(records, "test_loss")
+    np.testing.assert_allclose(over_seeds.mean, losses.mean(axis=(0, 1)))
+    np.testing.assert_allclose(
+        over_seeds.high - over_seeds.mean, stats.t.ppf(0.975, 2) * stats.sem(losses.mean(axis=1))
+    )
+    assert (unit, over_seeds.n, note) == ("seeds", 3, "")
+    single, unit, _ = optimizee_curve(records[:1], "test_loss")
+    np.testing.assert_allclose(single.high - single.mean, stats.t.ppf(0.975, 2) * stats.sem(losses[0]))
+    assert unit == "initializations"
+
+
+def test_divergence_is_said_and_ends_the_line():
+    records = [general(seed=seed, steps=20, diverged_at=end) for seed, end in enumerate((None, 11))]
+    found, _, note = optimizee_curve(records, "train_loss")
+    assert found.x[-1] == 10
+    assert note == "1 of 10 runs diverged"
+
+
+def test_a_task_without_accuracy_has_no_accuracy_curve():
+    record = general(steps=20)
+    for run in record["test"]["best"]["runs"]:
+        run["test_accuracy"] = None
+    assert optimizee_curve([record], "test_accuracy") is None
+    assert optimizee_curve([record], "test_loss") is not None
+
+
+def test_training_curves_average_neighbours_and_leave_failed_validations_out():
+    record = few_shot()
+    found = training_curve([record], "loss")
+    losses = [point["loss"] for point in record["training"]["curve"]]
+    assert (len(losses), len(found.x), found.x[-1]) == (500, 167, 5000)
+    assert found.mean[0] == pytest.approx(np.mean(losses[:3]))
+    assert found.mean[-1] == pytest.approx(np.mean(losses[498:]))
+    record["training"]["validation"][2]["accuracy"] = -1.0
+    assert 1500 not in training_curve([record], "accuracy", "validation").x
+    assert training_curve([record], "unheard") is None
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_thinning_keeps_both_ends(log):
+    kept = thinned(np.arange(0.0, 10_001), 50, log)
+    assert 20 < len(kept) <= 50
+    assert (kept[0], kept[-1]) == (0, 10_000)
+    if log:
+        assert (np.diff(kept)[-1]) > 100 * np.diff(kept)[0]
+    x, y = averaged(np.arange(7), np.arange(7.0), 3)
+    np.testing.assert_allclose(x, [2, 5, 6])
+    np.testing.assert_allclose(y, [1, 4, 6])
+
+
+def test_histograms_hold_every_episode():
+    edges, share = histogram(np.array([0.0, 50.0, 100.0, 100.0]))
+    assert share.sum() == pytest.approx(100)
+    assert (edges[0], edges[-1], share[-1]) == (0, 100, 50)
+
+
+def test_lines_differ_without_colour():
+    learned = itertools.product(("simple", "dm", "rnnprop"), ("none", "smooth", "l2", "orthogonal", "spectral"))
+    hand_designed = ((name, "none") for name in ("sgd", "sgdm", "adam", "amsgrad", "rmsprop"))
+    styles = [line_style(*names, True) for names in learned] + [line_style(*names, False) for names in hand_designed]
+    looks = {(s.dashes, s.marker if not s.dashes else "", s.fill) for s in styles}
+    assert len(looks) == len(styles)
+    assert all(s.dashes for s in styles[15:])
+    assert not any(s.dashes for s in styles[:15])
+    assert line_style("new", "newer", True) == line_style("new", "newer", True)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return group(
+        [r for r in suite(seeds=2) if r["config"].get("task") != "cifar10_conv" and r["config"].get("shot") != 5]
+    )
+
+
+def test_figures_are_files_with_words_and_units(rows, tmp_path):
+    before = dict(mpl.rcParams)
+    paths = write_figures(rows, compare(rows), tmp_path)
+    assert dict(mpl.rcParams) == before
+    expected = {
+        "curves-digits-mlp-200-steps": (
+            "optimizer step",
+            "test loss (cross-entropy, nats)",
+            "simple + smooth",
+            "seeds",
+        ),
+        "cost-digits-mlp-200-steps": ("(s; bar", "test accuracy (%)"),
+        "training-digits-mlp-200-steps": ("meta-training unroll", "validation: final loss"),
+        "training-glyphs-5-way-1-shot": ("meta-training episode", "accuracy (%)"),
+        "step-sizes-glyphs-5-way-1-shot": ("σ(i)", "σ(f)"),
+        "episodes-glyphs-5-way-1-shot": ("accuracy of a test episode (%)", "600 episodes"),
+        "smoothness-digits-mlp-200-steps": ("Lipschitz number 0.04", "sorted by state"),
+        "differences-accuracy": ("percentage points", "digits_mlp, 200 steps", "Holm"),
+    }
+    names = {f"cost-{group}" for group in ("digits-mlp-200-steps", "glyphs-5-way-1-shot")} | set(expected)
+    assert {path.name for path in paths} == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
+    for name, words in expected.items():
+        text = (tmp_path / f"{name}.svg").read_text()
+        assert "<dc:date>" not in text
+        for word in words:
+            assert word in text, (name, word)
+
+
+def test_equal_records_give_equal_bytes(tmp_path):
+    records = [few_shot(regularizer, shot=1, episodes=20) for regularizer in ("none", "smooth")]
+    for record in records:
+        record["training"] |= {"curve": [], "validation": []}
+    written = []
+    for number, order in enumerate((records, records[::-1])):
+        rows = group(order)
+        written.append(write_figures(rows, compare(rows), tmp_path / str(number)))
+    assert [path.name for path in written[0]] == [path.name for path in written[1]]
+    assert len(written[0]) == 6
+    assert all(a.read_bytes() == b.read_bytes() for a, b in zip(*written, strict=True))
+
+
+def test_no_records_no_figures(tmp_path):
+    assert write_figures([], [], tmp_path / "none") == []
+    failed = group([few_shot(failed=True)])
+    assert write_figures(failed, compare(failed), tmp_path / "failed") == []
+
+
+def test_one_figure_from_plain_arrays(tmp_path):
+    x, y = np.arange(5), 0.5 / np.arange(1, 6)
+    lines = [
+        Series("adam", "adam", "none", x, 2 * y, np.nan * y, np.nan * y, 1, "seeds", False),
+        Series("x < y", "simple", "smooth", x, y, 0.8 * y, 1.2 * y, 3, "seeds", True, "1 of 3 ended"),
+    ]
+    png, svg = save(curves_figure(lines, "test_loss", "Plain & simple"), tmp_path / "one")
+    assert png.read_bytes().startswith(b"\x89PNG")
+    text = svg.read_text()
+    assert "Plain &amp; simple" in text
+    assert "x &lt; y, 3 seeds; 1 of 3 ended" in text
+    assert "adam, 1 seed<" in text
+
+
+def test_undecided_differences_are_drawn_open():
+    line = ForestLine("a − b", "task", 1.0, 0.5, 1.5, 5, "seeds", 0.04)
+    assert line.decided
+    assert not replace(line, low=-0.5).decided
+    figure = forest_figure([line, replace(line, low=-0.5)], "title", "points")
+    drawn = [mark.get_markerfacecolor() for mark in figure.axes[0].lines if mark.get_marker() == "s"]
+    assert drawn == ["#222222", "white"]
+    assert np.isnan(ForestLine("a", "b", 1.0, np.nan, np.nan, 1, "seeds").low)
+
+
+def test_forest_lines_are_the_comparisons(rows):
+    groups = experiments(items_of(rows))
+    lines = forest_lines(compare(rows), groups)["accuracy"]
+    comparisons = compare(rows)
+    assert len(lines) == len(comparisons) == 3
+    assert sorted(line.mean for line in lines) == sorted(c.difference.mean for c in comparisons)
+    for line in lines:
+        assert line.low < line.mean < line.high
+
+
+def test_crowded_experiments_show_the_best_of_each_method_first():
+    cores = [{"hidden_size": size, "layers": 2} for size in range(1, 31)]
+    records = [general("simple", "none", 0, 1 + i / 30, steps=20, core=core) for i, core in enumerate(cores)]
+    records.append(general("dm", "smooth", 0, 0.2, steps=20))
+    (crowd,) = experiments(items_of(group(records)))
+    drawn = crowd.drawn()
+    assert len(drawn) == LINES
+    assert crowd.heading == "digits_mlp, 20 steps (12 of 31 rows)"
+    assert any(item.method == "dm" for item in drawn)
+    best = max((item for item in crowd.items if item.method == "simple"), key=lambda item: item.result.mean)
+    assert best in drawn

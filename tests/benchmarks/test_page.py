@@ -1,0 +1,386 @@
+"""The page: what it says, that it is safe and complete, and that it works in a real browser."""
+
+import json
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+from browser import CHROMIUM, Browser
+from synthetic_records import COMMIT, few_shot, general, suite
+
+from benchmarks.reporting.claims import judge
+from benchmarks.reporting.compare import compare
+from benchmarks.reporting.items import experiments, items_of
+from benchmarks.reporting.page import render, write_page
+from benchmarks.reporting.provenance import provenance
+from benchmarks.reporting.rows import group
+from benchmarks.reporting.series import POINTS
+from benchmarks.reporting.verdicts import Scale, cards_of, scales_of
+
+VOID = {"meta", "link", "input", "br", "hr", "img"}
+EVIL = '</script><img src=x onerror="alert(1)"><b>"bold\'&'
+
+
+class Page(HTMLParser):
+    """Elements and text of a page; refuses tags that do not close what was opened."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.elements, self.text, self._open = [], [], []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self._open):
+            self.text.append(data)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def words(self):
+        return " ".join(" ".join(self.text).split())
+
+
+def rendered(records):
+    rows = group(records)
+    return render(rows, compare(rows), judge(rows))
+
+
+def data_of(text):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL).group(1))
+
+
+@pytest.fixture(scope="module")
+def records():
+    return suite(seeds=2)
+
+
+@pytest.fixture(scope="module")
+def text(records):
+    return rendered(records)
+
+
+def test_it_parses_and_fetches_nothing(text):
+    page = Page(text)
+    for _, attributes in page.elements:
+        assert "src" not in attributes
+        assert re.match(r"#[\w-]+$", attributes.get("href", "#x"))
+    assert not page.all("link")
+    styles = re.search(r"<style>(.*?)</style>", text, re.DOTALL).group(1)
+    assert "url(" not in styles
+    assert "@import" not in styles
+    policy = next(m["content"] for m in page.all("meta") if "http-equiv" in m)
+    assert "default-src 'none'" in policy
+    assert "http" not in policy
+    assert len(text) < 6.5e6
+
+
+def test_every_target_of_a_link_exists_once(text):
+    page = Page(text)
+    ids = [attributes["id"] for _, attributes in page.elements if attributes.get("id")]
+    assert len(ids) == len(set(ids))
+    assert {attributes["href"][1:] for attributes in page.all("a")} <= set(ids)
+    for _, attributes in page.elements:
+        assert attributes.get("aria-labelledby", ids[0]) in ids
+
+
+def test_headings_captions_and_scopes(text):
+    page = Page(text)
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    assert len(page.all("caption")) == len(page.all("table"))
+    assert all(th.get("scope") for th in page.all("th"))
+    assert page.all("html")[0]["lang"] == "en"
+
+
+def test_numbers_are_those_of_the_rows(records, text):
+    rows, words = group(records), Page(text).words()
+    for row in rows:
+        interval = row.interval()
+        assert f"{interval.mean:.2f} ± {interval.half_width:.2f}" in words
+    for comparison in compare(rows):
+        difference = comparison.difference
+        shown = f"{difference.mean:+.2f} ± {difference.half_width:.2f}".replace("-", "−")
+        assert shown in words
+    assert "1 run failed" in words
+    assert "(1 failed)" in words
+    assert "diverged)" in words
+
+
+def test_verdicts_come_first_and_say_what_was_found(records, text):
+    rows = group(records)
+    verdicts = judge(rows)
+    page = Page(text)
+    words = page.words()
+    assert [section["id"] for section in page.all("section")] == ["verdicts", "results", "charts", "runs"]
+    for verdict in verdicts:
+        assert verdict.claim.text in words
+    decided = sum(verdict.verdict == "supported" for verdict in verdicts)
+    assert f"{decided} supported" in words
+    cards = cards_of(verdicts, experiments(items_of(rows)))
+    assert sum(len(card.pairs) for card in cards) == len(verdicts)
+    undecided = next(p for card in cards for p in card.pairs if p.verdict == "not decided" and p.comparison.more)
+    assert f"{undecided.comparison.more:,} more {undecided.comparison.difference.unit}" in undecided.power
+    assert undecided.power in words
+    assert "Smoothed SIB is better than SIB" in words
+
+
+def test_scales_are_not_flattened_by_one_wide_interval(records):
+    rows = group(records)
+    cards = cards_of(judge(rows), experiments(items_of(rows)))
+    scale = scales_of(cards)["points"]
+    assert scale.place(0) == 50
+    assert scale.place(1e9) == 100
+    assert scale.place(-1e9) == 0
+    assert Scale(2.0).place(1.0) == 75
+
+
+def test_markup_in_names_is_escaped():
+    records = [few_shot(dataset=EVIL), few_shot("smooth", dataset=EVIL), general(task=EVIL, steps=20)]
+    records[0] |= {"device": EVIL, "commit": EVIL}
+    failed = general("dm", task=EVIL, steps=20) | {"status": "failed", "failure": EVIL, "test": {}}
+    text = rendered([*records, failed])
+    page = Page(text)
+    assert not page.all("img")
+    assert not page.all("b")
+    assert EVIL in [option for option in page.text if "onerror" in option]
+    assert text.count("</script>") == text.count("<script")
+    data = data_of(text)
+    assert EVIL in data["pool"]
+    assert any(EVIL in chart["title"] for chart in data["charts"])
+
+
+def test_provenance_is_complete_and_marks_what_differs(records):
+    rows = group(records)
+    groups = experiments(items_of(rows))
+    found = provenance(groups)
+    items = [item for experiment in groups for item in experiment.items]
+    assert len(found["rows"]) == len(items) == len(rows)
+    for item, row in zip(items, found["rows"], strict=True):
+        facts = {name: found["pool"][place] for name, place in row["facts"]}
+        first = item.row.records[0]
+        assert facts["config SHA-256"] == first["config_sha256"]
+        assert facts["dataset fingerprint"] == first["dataset"]["fingerprint"]
+        assert [run[0] for run in row["runs"]] == [record["seed"] for record in item.row.records]
+        assert [run[-1] for run in row["runs"]] == [record["digest"] for record in item.row.records]
+        assert found["pool"][row["runs"][0][8]] == COMMIT
+        assert found["pool"][row["config"]["regularizer"]] == item.regularizer
+        assert "regularizer" in row["differs"]
+        assert "test.seed" in row["config"]
+        assert "test.seed" not in row["differs"]
+
+
+def test_equal_records_give_an_equal_page_in_any_order(records, text):
+    assert rendered(records[::-1]) == text
+
+
+def test_lines_are_thinned(text):
+    for chart in data_of(text)["charts"]:
+        for panel in chart["panels"]:
+            for line in panel["lines"]:
+                assert len(line["x"]) <= 2 * POINTS + 100
+                assert None not in line["y"]
+
+
+def test_without_curves_there_is_no_plotly(tmp_path):
+    path = write_page([], [], [], tmp_path)
+    assert path == tmp_path / "report.html"
+    assert path.stat().st_size < 60_000
+    assert "No records" in Page(path.read_text()).words()
+
+
+def test_failed_rows_are_shown_as_failures():
+    words = Page(rendered([few_shot(failed=True), few_shot("smooth", failed=True)])).words()
+    assert "2 runs failed" in words
+    assert "No test problem has a value of both" in words
+
+
+@pytest.fixture(scope="module")
+def browser(text, tmp_path_factory):
+    if CHROMIUM is None:
+        pytest.skip("no Chromium")
+    folder = tmp_path_factory.mktemp("browser")
+    (folder / "report.html").write_text(text)
+    with Browser(folder / "profile") as browser:
+        browser.page = folder / "report.html"
+        yield browser
+
+
+CURVES = "#curves-digits-mlp-200-steps"
+
+
+def load(browser, width=1400, dark=False):
+    browser.screen(width, 900, dark)
+    browser.open(browser.page)
+
+
+def show(browser, chart=CURVES):
+    browser.run(f"document.querySelector('{chart}').scrollIntoView({{behavior: 'instant'}})")
+    browser.wait(f"document.querySelector('{chart} .plot .main-svg')")
+
+
+def lines(browser, chart=CURVES):
+    return browser.run(f"document.querySelector('{chart} .plot').data.filter(t => t.name).map(t => t.name)")
+
+
+def test_it_loads_without_errors_and_requests(browser):
+    load(browser)
+    show(browser)
+    browser.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+    browser.run("document.querySelectorAll('figure').forEach(f => f.scrollIntoView({behavior: 'instant'}))")
+    for chart in browser.run("Array.from(document.querySelectorAll('figure')).map(f => f.id)"):
+        show(browser, f"#{chart}")
+    assert browser.problems == []
+    assert [address for address in browser.requests if not address.startswith(("file:", "data:", "blob:"))] == []
+
+
+def test_lines_are_toggled_by_mouse_and_keyboard(browser):
+    load(browser)
+    show(browser)
+    everything = lines(browser)
+    assert {"simple", "simple + smooth", "adam"} < set(everything)
+    button = f'{CURVES} .legend button[data-key="adam"]'
+    browser.click(button)
+    assert set(lines(browser)) == set(everything) - {"adam"}
+    assert browser.run(f"document.querySelector('{button}').getAttribute('aria-pressed')") == "false"
+    browser.run(f"document.querySelector('{button}').focus()")
+    browser.key("Enter", 13, "\r")
+    assert lines(browser) == everything
+    assert browser.run("document.activeElement.dataset.key") == "adam"
+
+
+def test_metrics_and_scales_are_switched(browser):
+    load(browser)
+    show(browser)
+    title = f"document.querySelector('{CURVES} .plot').layout.yaxis"
+    assert browser.run(f"{title}.type") == "log"
+    browser.click(f"{CURVES} .tools .right")
+    assert browser.run(f"{title}.type") == "linear"
+    browser.click(f"{CURVES} .tools button:nth-child(3)")
+    assert browser.run(f"{title}.title.text") == "test accuracy (%)"
+    top = browser.run(f"document.querySelector('{CURVES} .plot').data.at(-1).y.at(-1)")
+    assert 50 < top <= 100
+
+
+def test_values_are_shown_under_the_mouse(browser):
+    load(browser)
+    show(browser)
+    browser.run(f"Plotly.Fx.hover(document.querySelector('{CURVES} .plot'), [{{curveNumber: 10, pointNumber: 5}}])")
+    browser.wait(f"document.querySelector('{CURVES} .plot .hoverlayer').textContent.includes('[')")
+
+
+def test_filters_leave_what_was_asked_for(browser):
+    load(browser)
+    choose = (
+        "(n, v) => { const s = document.querySelector(`[name=${n}]`); s.value = v;"
+        " s.dispatchEvent(new Event('change', {bubbles: true})); }"
+    )
+    browser.run(f"({choose})('method', 'simple')")
+    rows = "Array.from(document.querySelectorAll('#results tbody tr'))"
+    left = f"{rows}.filter(r => r.offsetParent).map(r => r.dataset.method)"
+    assert set(browser.run(left)) == {"simple"}
+    assert browser.run("document.getElementById('shown').textContent") == "4 of 20 rows"
+    show(browser)
+    assert set(lines(browser)) == {"simple", "simple + smooth"}
+    browser.run(f"({choose})('dataset', 'digits')")
+    assert len(browser.run(left)) == 2
+    browser.click("#filters [type=reset]")
+    browser.wait("document.getElementById('shown').textContent === ''")
+    assert len(browser.run(left)) == 20
+
+
+def test_tables_are_sorted(browser):
+    load(browser)
+    table = "Array.from(document.querySelectorAll('#results .block:nth-of-type(4) tbody tr'))"
+    original = browser.run(f"{table}.map(r => r.cells[0].dataset.v)")
+    values = f"{table}.map(r => Number(r.cells[1].dataset.v))"
+    for _ in range(2):
+        browser.click("#results .block:nth-of-type(4) thead th:nth-child(2) button")
+    numbers = browser.run(values)
+    assert numbers == sorted(numbers, reverse=True)
+    browser.click("#results .block:nth-of-type(4) thead th:nth-child(2) button")
+    assert browser.run(f"{table}.map(r => r.cells[0].dataset.v)") == original
+
+
+def test_a_row_s_provenance_is_one_click_away(browser):
+    load(browser)
+    browser.click('#results a[href="#row-1"]')
+    browser.wait("document.querySelector('#row-1').open")
+    unfolded = browser.run("document.querySelector('#row-1').innerText")
+    for word in (COMMIT, "torch 2.13.0", "cpu, 2 threads", "digest", "training.episodes", "5000", "seed"):
+        assert word in unfolded
+    assert browser.run("document.querySelectorAll('#row-1 tr.differs').length") > 0
+
+
+@pytest.mark.parametrize("width", [390, 320])
+def test_a_phone_scrolls_down_only(browser, width):
+    load(browser, width)
+    for chart in (CURVES, "#differences-accuracy", "#cost-glyphs-5-way-1-shot"):
+        show(browser, chart)
+    browser.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert browser.run("document.documentElement.scrollWidth") == width
+    box = "document.querySelector('#results .scroll')"
+    assert browser.run(f"{box}.scrollWidth > {box}.clientWidth")
+
+
+def test_both_themes_reach_the_charts_and_are_readable(browser):
+    load(browser, dark=True)
+    show(browser)
+    ink = f"document.querySelector('{CURVES} .plot').layout.font.color"
+    dark = browser.run(ink)
+    assert contrast(browser) > 7
+    browser.click("#theme")
+    assert browser.run("document.documentElement.dataset.theme") == "light"
+    assert browser.run(ink) != dark
+    assert contrast(browser) > 7
+    browser.run("localStorage.clear()")
+
+
+def contrast(browser):
+    """Of body text on its background, as WCAG counts it."""
+    style = "getComputedStyle(document.body)"
+    ink, paper = (luminance(browser.run(f"{style}.{name}")) for name in ("color", "backgroundColor"))
+    return (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05)
+
+
+def luminance(colour):
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(weight * p for weight, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_markup_in_names_is_text_in_the_browser_too(browser, tmp_path):
+    records = [few_shot(r, s, dataset=EVIL, method="meta_lstm") for r in ("none", "smooth") for s in (0, 1)]
+    records += [general("<img src=x>", r, s, task="<b>task</b>_mlp", steps=20) for r in ("none", "<i>") for s in (0, 1)]
+    page = tmp_path / "evil.html"
+    page.write_text(rendered(records))
+    browser.screen(1400)
+    browser.open(page)
+    for chart in browser.run("Array.from(document.querySelectorAll('figure')).map(f => f.id)"):
+        show(browser, f"#{chart}")
+    browser.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+    browser.wait("document.querySelector('details.row .body table')")
+    assert browser.run("document.querySelectorAll('img, b, main i').length") == 0
+    assert "onerror" in browser.run("document.querySelector('#row-0').innerText")
+    assert browser.problems == []
+
+
+def test_it_prints_every_chart(browser, tmp_path):
+    load(browser)
+    browser.pdf(tmp_path / "report.pdf")
+    assert (tmp_path / "report.pdf").stat().st_size > 100_000
+    drawn = "Array.from(document.querySelectorAll('figure .plot')).every(p => p.querySelector('.main-svg'))"
+    assert browser.run(drawn)
+    assert browser.problems == []
