@@ -119,7 +119,9 @@ class LearnedOptimizer(torch.optim.Optimizer):
 
     def _check(self, parameters: list[nn.Parameter]) -> None:
         if any(p.grad is not None and p.grad.is_sparse for p in parameters):
-            raise InputError("a gradient is sparse; learned optimizers need dense ones, such as nn.Embedding(sparse=False)")
+            raise InputError(
+                "a gradient is sparse; learned optimizers need dense ones, such as nn.Embedding(sparse=False) gives"
+            )
         devices = {p.device for p in parameters}
         if len(devices) > 1:
             raise InputError(f"parameters lie on {len(devices)} devices; all must be on one")
