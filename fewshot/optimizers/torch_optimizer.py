@@ -93,7 +93,9 @@ class LearnedOptimizer(torch.optim.Optimizer):
         gradient = torch.cat([p.grad.reshape(-1).float() for p, _ in moving if p.grad is not None])
         weights = torch.cat([p.reshape(-1).float() for p, _ in moving])
         rows, memory = self.core.features(gradient, weights, memory)
-        parts = zip(*(part.split(sizes) for part in memory), strict=True) if memory else [()] * len(moving)
+        parts: list[tuple[Tensor, ...]] = [()] * len(moving)
+        if memory:
+            parts = list(zip(*(part.split(sizes) for part in memory), strict=True))
         for (parameter, scale), state, own, part in zip(moving, states, rows.split(sizes), parts, strict=True):
             state["memory"] = [each.clone() for each in part]
             parameter.add_(self._update(own, state["hidden"]).view_as(parameter), alpha=scale)
