@@ -85,12 +85,13 @@ def meta_lstm_quick(base: RunConfig) -> RunConfig:
 def sib_paper(base: RunConfig) -> RunConfig:
     """Hu et al. 2020 as their code trains it on miniImageNet and CIFAR-FS; K = 5 by `--learner.steps 5`.
 
-    Their training images are augmented anew in every episode; here 10 augmented views of each are drawn from. λ = ε = 1
-    stand for nothing published: there is no code of smoothed SIB.
+    Their training images are augmented anew in every episode; here 10 augmented views of each are drawn from. λ and ε
+    are those of `sib_quick`: nothing was published, and none were searched for here.
     """
     return replace(
         base,
         learner=SIBOptions(backbone="wrn_28_10", views=10, steps=3, rate=1e-3, width=8),
+        penalty=PenaltyOptions(weight=0.01, radius=0.1),
         training=TrainingOptions(
             episodes=50_000,
             optimizer="sgd",
@@ -105,12 +106,16 @@ def sib_paper(base: RunConfig) -> RunConfig:
 
 
 def sib_quick(base: RunConfig) -> RunConfig:
-    """For 28-pixel characters (glyphs, Omniglot) and Conv4-64 on two CPU cores: minutes, pre-training included."""
+    """For 28-pixel characters (glyphs, Omniglot) and Conv4-64 on two CPU cores: minutes, pre-training included.
+
+    Of (λ, ε) = (0.01, 0.1), (0.1, 0.1), (0.01, 0.3), (0.001, 1), the first validated best on glyphs, 5-way 1-shot, with
+    seed 0 (89.4, 89.2, 89.2, 89.1 %; plain 89.3 %), within noise. In shorter runs (0.01, 1) cost 2 %, and (1, 1)
+    diverges. A meta-rate of 1e-2 validated better than the published 1e-3 (89.3, 87.1 % after 5 000 episodes).
+    """
     paper = sib_paper(base)
     return replace(
         paper,
         learner=SIBOptions(backbone="conv4_64"),
-        penalty=PenaltyOptions(weight=0.01, radius=0.1),
         training=replace(paper.training, episodes=5000, meta_rate=1e-2, validate_every=500, validation_episodes=600),
     )
 
