@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
@@ -58,10 +60,11 @@ def measure_drop_in(command: DropIn) -> pd.DataFrame:
         parameter.grad = 0.01 * torch.randn(parameter.shape, generator=generator)
     lines = []
     for name in command.optimizers:
-        peak = _peak_memory()
+        _forget_peak()
+        before = _memory("VmRSS")
         optimizer = LearnedOptimizer(model.parameters(), LEARNED[name](torch.Generator().manual_seed(0)))
         optimizer.step()  # allocates its memory
-        grown = _peak_memory() - peak
+        grown = _memory("VmHWM") - before
         adam = torch.optim.Adam(model.parameters(), 0.0)
         adam.step()
         times = _alternate({"learned": optimizer.step, "adam": adam.step}, command.rounds)
@@ -130,14 +133,19 @@ def _use(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def _peak_memory() -> float:
-    """The peak of this process's resident memory in MiB (Linux); NaN where that is not known."""
+def _memory(field: str) -> float:
+    """VmRSS or VmHWM (its peak) of this process in MiB; NaN where the system does not tell."""
     try:
-        with open("/proc/self/status", encoding="ascii") as file:
-            fields = dict(line.split(":", 1) for line in file)
-        return int(fields["VmHWM"].split()[0]) / 1024
+        fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines())
+        return int(fields[field].split()[0]) / 1024
     except (OSError, KeyError):
         return float("nan")
+
+
+def _forget_peak() -> None:
+    """Let the peak start afresh from what is resident now."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 Choice = Annotated[DropIn, tyro.conf.subcommand("drop-in")] | Annotated[Cores, tyro.conf.subcommand("cores")]
