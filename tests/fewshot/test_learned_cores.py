@@ -116,7 +116,7 @@ def test_the_derivative_of_an_lstm_layer_whichever_output_is_used(used):
 
     def run(x, h, c):
         outputs = dict(zip(("h", "c"), cell(x, c, cell.known(h)), strict=True))
-        return tuple(outputs[name] for name in used)
+        return torch.stack([outputs[name].sin() for name in used]).sum(dim=0)  # gradcheck takes outputs one by one
 
     assert torch.autograd.gradcheck(run, (x, h, c))
 
