@@ -2,6 +2,9 @@
 
 import copy
 import io
+import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -9,7 +12,9 @@ from torch import nn
 
 import fewshot
 from fewshot.errors import InputError
-from fewshot.optimizers import LEARNED
+from fewshot.optimizers import LEARNED, torch_optimizer
+from fewshot.optimizers.optimizer_file import OptimizerCard, save_optimizer
+from fewshot.regularizers import Spectral
 
 STEPS = 5
 
@@ -128,3 +133,134 @@ def test_bad_names_and_scales_are_refused():
         fewshot.LearnedOptimizer(make_model().parameters(), "no_such")
     with pytest.raises(InputError, match="scale is -1"):
         fewshot.LearnedOptimizer(make_model().parameters(), make_core("simple"), scale=-1)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_chunks_of_the_core_change_nothing(name, monkeypatch):
+    whole, pieces = make_model(), make_model()
+    expected = take_steps(whole, fewshot.LearnedOptimizer(whole.parameters(), make_core(name)), range(STEPS))
+    monkeypatch.setattr(torch_optimizer, "CHUNK", 7)
+    moved = take_steps(pieces, fewshot.LearnedOptimizer(pieces.parameters(), make_core(name)), range(STEPS))
+    torch.testing.assert_close(moved, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_the_memory_of_a_parameter_stands_still_while_it_has_no_gradient(name):
+    model = make_model()
+    optimizer = fewshot.LearnedOptimizer(model.parameters(), make_core(name))
+    take_steps(model, optimizer, range(2))
+    still, moving = (copy.deepcopy(optimizer.state[layer.weight]) for layer in (model[0], model[2]))
+    for step in range(2, 4):
+        optimizer.zero_grad()
+        loss_of(model, step).backward()
+        model[0].weight.grad = None
+        optimizer.step()
+    now = optimizer.state[model[0].weight]
+    assert all(torch.equal(a, b) for key in still for a, b in zip(still[key], now[key], strict=True))
+    assert not torch.equal(optimizer.state[model[2].weight]["hidden"][0], moving["hidden"][0])
+
+
+def test_states_of_bfloat16_parameters_are_not_rounded_on_loading():
+    model = make_model(torch.bfloat16)
+    optimizer = fewshot.LearnedOptimizer(model.parameters(), make_core("rnnprop"))
+    take_steps(model, optimizer, range(3))
+    other = copy.deepcopy(model)
+    continued = fewshot.LearnedOptimizer(other.parameters(), make_core("rnnprop"))
+    continued.load_state_dict(optimizer.state_dict())
+    hidden = continued.state[other[0].weight]["hidden"][1]
+    assert torch.equal(hidden, optimizer.state[model[0].weight]["hidden"][1])
+    assert not torch.equal(hidden, hidden.bfloat16().float())
+
+
+def test_loading_does_not_tie_two_optimizers_together():
+    model, other = make_model(), make_model()
+    optimizer = fewshot.LearnedOptimizer(model.parameters(), make_core("simple"))
+    take_steps(model, optimizer, range(2))
+    before = optimizer.state[model[0].weight]["hidden"][0].clone()
+    continued = fewshot.LearnedOptimizer(other.parameters(), make_core("simple"))
+    continued.load_state_dict(optimizer.state_dict())
+    take_steps(other, continued, range(2))
+    assert torch.equal(optimizer.state[model[0].weight]["hidden"][0], before)
+
+
+def test_copies_of_an_optimizer_work():
+    model = make_model()
+    optimizer = fewshot.LearnedOptimizer(model.parameters(), make_core("simple"))
+    take_steps(model, optimizer, range(2))
+    both = copy.deepcopy((model, optimizer))
+    assert torch.equal(take_steps(*both, range(2, 4)), take_steps(model, optimizer, range(2, 4)))
+
+
+def test_the_core_given_is_copied_and_may_be_reparametrized():
+    core = Spectral().attach(LEARNED["dm"](torch.Generator().manual_seed(1)))
+    model, reference = make_model(), make_model()
+    plain = LEARNED["dm"](torch.Generator().manual_seed(2))
+    plain.load_state_dict(core.effective_weights())
+    optimizer = fewshot.LearnedOptimizer(model.parameters(), core)
+    with torch.no_grad():
+        for parameter in core.parameters():
+            parameter.zero_()
+    assert all(p.requires_grad for p in core.parameters())
+    expected = take_steps(reference, fewshot.LearnedOptimizer(reference.parameters(), plain), range(STEPS))
+    torch.testing.assert_close(take_steps(model, optimizer, range(STEPS)), expected)
+
+
+def test_optimizers_come_from_files(tmp_path):
+    path = tmp_path / "mine.safetensors"
+    save_optimizer(path, make_core("simple"), OptimizerCard("simple", "digits_mlp", "python -m …", 0))
+    model, reference = make_model(), make_model()
+    moved = take_steps(model, fewshot.LearnedOptimizer(model.parameters(), path), range(2))
+    by_hand = fewshot.LearnedOptimizer(reference.parameters(), make_core("simple"))
+    assert torch.equal(moved, take_steps(reference, by_hand, range(2)))
+
+
+def test_what_it_cannot_optimize_is_refused():
+    embedding = nn.Embedding(5, 2, sparse=True)
+    optimizer = fewshot.LearnedOptimizer(embedding.parameters(), make_core("simple"))
+    embedding(torch.tensor([1])).sum().backward()
+    before = embedding.weight.detach().clone()
+    with pytest.raises(InputError, match="gradient is sparse"):
+        optimizer.step()
+    assert torch.equal(embedding.weight, before)
+    with pytest.raises(InputError, match="complex"):
+        fewshot.LearnedOptimizer([nn.Parameter(torch.zeros(2, dtype=torch.complex64))], make_core("simple"))
+
+
+def test_a_torchvision_model_in_both_memory_formats_with_clipping():
+    from fewshot.vision import models
+
+    losses = []
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        model = models.resnet18(num_classes=4, norm_layer=lambda n: nn.GroupNorm(1, n)).to(memory_format=memory_format)
+        core = make_core("simple")
+        with torch.no_grad():
+            core.output.copy_(-0.005 * core.input.T)  # a descent direction
+        optimizer = fewshot.LearnedOptimizer(model.parameters(), core, scale=0.2)
+        x, y = torch.randn(4, 3, 32, 32), torch.arange(4)
+        mine = []
+        for _ in range(3):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(x), y)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            mine.append(loss.item())
+        losses.append(mine)
+    assert losses[0][-1] < losses[0][0]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
+def test_a_compiled_model():
+    plain = make_model()
+    compiled = torch.compile(copy.deepcopy(plain))
+    expected = take_steps(plain, fewshot.LearnedOptimizer(plain.parameters(), make_core("simple")), range(2))
+    moved = take_steps(compiled, fewshot.LearnedOptimizer(compiled.parameters(), make_core("simple")), range(2))
+    torch.testing.assert_close(moved, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_importing_the_package_alone_does_not_import_torch():
+    code = "import sys, fewshot; assert 'torch' not in sys.modules; fewshot.LearnedOptimizer"
+    subprocess.run([sys.executable, "-c", code], check=True)

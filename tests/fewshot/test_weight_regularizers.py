@@ -86,7 +86,7 @@ def test_spectral_divides_every_matrix_by_its_largest_singular_value(name):
         if weight.ndim == 2:
             largest = torch.linalg.svd(weight).S[0]
             torch.testing.assert_close(effective_weights[n], weight / largest, rtol=1e-12, atol=1e-14)
-            assert float(torch.linalg.svdvals(effective_weights[n])[0]) == pytest.approx(1, rel=1e-12)
+            assert torch.linalg.svdvals(effective_weights[n])[0].item() == pytest.approx(1, rel=1e-12)
         else:
             assert torch.equal(effective_weights[n], weight)
     assert len(matrices(core)) == sum(w.ndim == 2 for w in before.values()) >= 3
