@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.config import config_sha256
@@ -24,7 +25,6 @@ from benchmarks.record import RECORD_NAME, commit, peak_memory, read_record, ver
 from benchmarks.run import discard
 from fewshot.console import run_command
 from fewshot.engine.checkpoint import snapshot
-from fewshot.engine.seeding import derive
 from fewshot.engine.train import MetaTrainingFailed
 from fewshot.errors import InputError
 from fewshot.files import only_one
@@ -34,8 +34,10 @@ from fewshot.general.meta_train import UnrollOptions, UnrollTrainer
 from fewshot.general.stepping import LearnedStepper, StepperFactory
 from fewshot.general.tasks import Problem, Stage, Task, open_task
 from fewshot.optimizers import LEARNED, CoordinatewiseOptimizer
+from fewshot.optimizers.analysis import zero_state_response
 from fewshot.optimizers.optimizer_file import OptimizerCard, save_optimizer
 from fewshot.regularizers import REGULARIZERS
+from fewshot.seeding import derive
 
 
 class Experiment:
@@ -232,21 +234,18 @@ class Transferred(Experiment):
 
 
 def smoothness(core: CoordinatewiseOptimizer) -> dict[str, Any]:
-    """Fig. 7: updates at 1 000 states from N(0, 0.1), no memory yet, and the largest slope between neighbours.
+    """Fig. 7 for the record: updates at 1 000 states around zero, and the largest slope there.
 
-    Nothing for cores whose states have several columns.
+    Nothing for cores whose states have several columns, or whose updates are not finite.
     """
     if core.state_size != 1:
         return {}
-    generator = torch.Generator().manual_seed(0)
-    state = (0.1 * torch.randn(1000, 1, generator=generator)).sort(dim=0).values
-    device = next(core.parameters()).device
-    with torch.no_grad():
-        update = core(state.to(device), core.init_hidden(len(state)))[0].cpu()
-    rise, run = update.diff(dim=0).abs(), state.diff(dim=0)
-    slope = (rise / run)[run > 1e-6].max()
-    found = {"state": state[:, 0].tolist(), "update": update[:, 0].tolist(), "lipschitz": float(slope)}
-    return {"smoothness": found} if bool(update.isfinite().all()) else {}
+    found = zero_state_response(core, torch.Generator().manual_seed(0))
+    order = found.states[:, 0].argsort()
+    if not np.isfinite([*found.updates, found.lipschitz]).all():
+        return {}
+    state, update = found.states[order, 0].tolist(), found.updates[order].tolist()
+    return {"smoothness": {"state": state, "update": update, "lipschitz": found.lipschitz}}
 
 
 def experiment_of(command: OptimizeCommand, seed: int, task: Task, device: torch.device) -> Experiment:

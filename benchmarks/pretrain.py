@@ -31,13 +31,13 @@ from fewshot.engine.batches import Batches
 from fewshot.engine.centroid import centroid_accuracy
 from fewshot.engine.distributed import World, joined
 from fewshot.engine.pretrain import CosineClassifier, Pretrainer, PretrainingFailed
-from fewshot.engine.seeding import derive
 from fewshot.errors import InputError
 from fewshot.files import only_one
 from fewshot.nets.backbone import build_backbone
 from fewshot.nets.backbone_file import load_backbone, save_backbone
 from fewshot.nets.blocks import FeatureNet
 from fewshot.nets.foreign_weights import import_weights
+from fewshot.seeding import derive
 
 RECORD_NAME = "pretraining.json"
 TRAINED_ON_FIRST_USE = "conv4_64"

@@ -36,7 +36,6 @@ from fewshot.data.store import Dataset
 from fewshot.engine.checkpoint import snapshot
 from fewshot.engine.evaluate import count_correct
 from fewshot.engine.pretrain import PretrainingFailed
-from fewshot.engine.seeding import derive
 from fewshot.engine.train import MetaTrainer, MetaTrainingFailed, Progress
 from fewshot.errors import InputError
 from fewshot.files import only_one, replacing
@@ -44,6 +43,7 @@ from fewshot.learners import METHODS
 from fewshot.learners.features import FeatureOptions
 from fewshot.nets.backbone_file import BackboneInfo, read_info
 from fewshot.regularizers import REGULARIZERS
+from fewshot.seeding import derive
 
 
 class FewShotRun:

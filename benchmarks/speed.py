@@ -1,4 +1,4 @@
-"""How fast the suite is here: `python -m benchmarks.speed {sampling,meta-lstm,sib,extraction}`."""
+"""How fast the suite is here: `python -m benchmarks.speed {sampling,meta-lstm,sib,extraction,unroll,cores,drop-in}`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ import tyro
 
 from benchmarks.config import RunConfig
 from benchmarks.presets import preset
+from benchmarks.speed_general import UnrollSpeed, measure_unroll
+from benchmarks.speed_optimizers import Cores, DropIn, measure_cores, measure_drop_in
 from benchmarks.speed_sib import ExtractionSpeed, SIBSpeed, measure_extraction, measure_sib
 from fewshot.console import run_command
 from fewshot.data.episodes import Episode, EpisodeSampler
@@ -192,12 +194,18 @@ MEASUREMENTS: dict[type, Callable[[Any], pd.DataFrame]] = {
     MetaLSTMSpeed: measure_meta_lstm,
     SIBSpeed: measure_sib,
     ExtractionSpeed: measure_extraction,
+    UnrollSpeed: measure_unroll,
+    Cores: measure_cores,
+    DropIn: measure_drop_in,
 }
 Choice = (
     Annotated[Sampling, tyro.conf.subcommand("sampling")]
     | Annotated[MetaLSTMSpeed, tyro.conf.subcommand("meta-lstm")]
     | Annotated[SIBSpeed, tyro.conf.subcommand("sib")]
     | Annotated[ExtractionSpeed, tyro.conf.subcommand("extraction")]
+    | Annotated[UnrollSpeed, tyro.conf.subcommand("unroll")]
+    | Annotated[Cores, tyro.conf.subcommand("cores")]
+    | Annotated[DropIn, tyro.conf.subcommand("drop-in")]
 )
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
 import pandas as pd
 import torch
-import tyro
 
-from fewshot.console import run_command
 from fewshot.general.examples import Examples, Part
 from fewshot.general.tasks import Classification
 from fewshot.general.unroll import Unroll, step_weights
@@ -31,7 +29,7 @@ SETTINGS: dict[str, tuple[str, PenaltyOptions]] = {
 
 
 @dataclass(frozen=True)
-class SpeedGeneralCommand:
+class UnrollSpeed:
     """Time the inner steps of meta-training `simple`, alternating between settings; medians over rounds."""
 
     rounds: int = 7
@@ -42,7 +40,7 @@ class SpeedGeneralCommand:
     """Examples per step."""
 
 
-def measure(command: SpeedGeneralCommand) -> pd.DataFrame:
+def measure_unroll(command: UnrollSpeed) -> pd.DataFrame:
     """A line per network and setting: milliseconds per inner step, and how many times those of the plain setting."""
     lines = []
     for name, (net, shape) in NETS.items():
@@ -72,13 +70,3 @@ def _unroll(net: FlatNet, shape: tuple[int, int, int], setting: str, batch_size:
     regularizer, options = SETTINGS[setting]
     core = LEARNED["simple"](torch.Generator().manual_seed(0))
     return Unroll(core, REGULARIZERS[regularizer](options), [task.problem("train", 0, batch_size)], 0)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and print."""
-    command = tyro.cli(SpeedGeneralCommand, prog="python -m benchmarks.speed_general", args=arguments)
-    print(measure(command).to_markdown(index=False, floatfmt=".2f"))
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any
+from typing import Any
 
 import pandas as pd
 import torch
-import tyro
 
-from fewshot.console import run_command
 from fewshot.optimizers import LEARNED, inner_step
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
 from fewshot.optimizers.torch_optimizer import LearnedOptimizer
@@ -54,7 +52,8 @@ def measure_drop_in(command: DropIn) -> pd.DataFrame:
     from fewshot.vision import models
 
     _use(command.threads)
-    model = models.resnet18(weights=None)
+    with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
+        model = models.resnet18(weights=None)
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         parameter.grad = 0.01 * torch.randn(parameter.shape, generator=generator)
@@ -146,17 +145,3 @@ def _forget_peak() -> None:
     """Let the peak start afresh from what is resident now."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-Choice = Annotated[DropIn, tyro.conf.subcommand("drop-in")] | Annotated[Cores, tyro.conf.subcommand("cores")]
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print a table."""
-    command: Any = tyro.cli(Choice, prog="python -m benchmarks.speed_optimizers", args=arguments)  # pyright: ignore[reportCallIssue, reportArgumentType]
-    frame = measure_drop_in(command) if isinstance(command, DropIn) else measure_cores(command)
-    print(frame.to_markdown(index=False, floatfmt=".4g"))
-
-
-if __name__ == "__main__":
-    run_command(main)

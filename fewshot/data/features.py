@@ -28,11 +28,11 @@ from fewshot.data.catalog import refuse_leak
 from fewshot.data.episodes import EpisodeSampler
 from fewshot.data.store import Dataset, Split, create_contiguous
 from fewshot.data.view import View, read_images
-from fewshot.engine.seeding import derive
 from fewshot.errors import InputError
 from fewshot.files import replacing
 from fewshot.nets.backbone_file import BackboneInfo, load_backbone, read_info
 from fewshot.nets.blocks import FeatureNet
+from fewshot.seeding import derive
 
 SCHEMA_VERSION = 1
 BATCH = 128

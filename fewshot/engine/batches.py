@@ -12,8 +12,8 @@ from fewshot.data.augment import Augment, Draw
 from fewshot.data.store import Split
 from fewshot.data.view import View, read_images
 from fewshot.engine.distributed import World
-from fewshot.engine.seeding import derive
 from fewshot.errors import InputError
+from fewshot.seeding import derive
 
 
 class Batches:

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from fewshot.data.episodes import Episode, stack
 from fewshot.engine.checkpoint import load_checkpoint, save_checkpoint, snapshot
-from fewshot.engine.seeding import derive
 from fewshot.errors import InputError
 from fewshot.learners.base import is_batched
 from fewshot.regularizers.base import Regularizer
+from fewshot.seeding import derive
 
 FAILURES_IN_A_ROW = 20
 CURVE_WINDOW = 10

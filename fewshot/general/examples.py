@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fewshot.data.catalog import CATALOG, open_dataset
 from fewshot.data.preprocess import normalize, to_unit
-from fewshot.engine.seeding import derive
+from fewshot.seeding import derive
 
 PARTS = ("train", "val", "test")
 _SPLIT_SEED = 0

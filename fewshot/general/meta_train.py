@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from fewshot.engine.checkpoint import load_checkpoint, save_checkpoint, snapshot
-from fewshot.engine.seeding import derive
 from fewshot.engine.train import FAILURES_IN_A_ROW, MetaTrainingFailed
 from fewshot.errors import InputError
 from fewshot.general.evaluate import final_losses
@@ -27,6 +26,7 @@ from fewshot.general.tasks import Problem
 from fewshot.general.unroll import Truncation, Unroll, Weighting, step_weights
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
 from fewshot.regularizers.base import Regularizer
+from fewshot.seeding import derive
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fewshot.data.augment import Augment
-from fewshot.engine.seeding import derive
 from fewshot.errors import one_of
 from fewshot.general.examples import Examples, Part, digits, prepared
 from fewshot.nets.resnet import ResNet18
 from fewshot.nets.small import MLP, FlatNet, LeNet, ThreeLayerCNN
+from fewshot.seeding import derive
 
 Stage = Literal["train", "val", "test"]
 """What a problem is for: meta-training, selection, or the final test. Decides what is held out from it."""

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from fewshot.engine.seeding import derive
 from fewshot.general.stepping import loss_and_gradient
 from fewshot.general.tasks import Problem
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
 from fewshot.optimizers.core import Hidden, inner_step
 from fewshot.optimizers.observe import Memory
 from fewshot.regularizers.base import Regularizer
+from fewshot.seeding import derive
 
 Weighting = Literal["linear", "authors_code", "uniform", "last"]
 

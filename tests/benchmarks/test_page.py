@@ -278,7 +278,9 @@ def test_values_are_shown_under_the_mouse(browser):
     load(browser)
     show(browser)
     browser.run(f"Plotly.Fx.hover(document.querySelector('{CURVES} .plot'), [{{curveNumber: 10, pointNumber: 5}}])")
-    browser.wait(f"document.querySelector('{CURVES} .plot .hoverlayer').textContent.includes('[')")
+    shown = f"document.querySelector('{CURVES} .plot .hoverlayer').textContent"
+    browser.wait(f"{shown}.includes('[')")
+    assert "]" in browser.run(shown)
 
 
 def test_filters_leave_what_was_asked_for(browser):

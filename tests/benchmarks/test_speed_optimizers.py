@@ -1,5 +1,6 @@
 """The speed commands of learned optimizers run and measure what they say."""
 
+from benchmarks.speed import main
 from benchmarks.speed_optimizers import Cores, DropIn, measure_cores, measure_drop_in
 
 
@@ -13,3 +14,8 @@ def test_the_drop_in_is_timed_on_all_of_resnet18():
 def test_cores_are_timed_with_every_maximum_that_fits_them():
     assert list(measure_cores(Cores(rows=50, steps=2, rounds=1))["inner step"]) == ["plain", "endpoints", "pgd"]
     assert list(measure_cores(Cores("dm", rows=50, steps=2, rounds=1))["inner step"]) == ["plain", "pgd"]
+
+
+def test_inner_steps_of_meta_training_are_timed(capsys):
+    main(["unroll", "--rounds", "1", "--truncation", "2", "--batch-size", "8"])
+    assert capsys.readouterr().out.count("smooth, endpoints") == 2

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fewshot.engine.seeding import derive
 from fewshot.engine.statistics import holm, mean_interval, paired_difference, pairs_needed, power
+from fewshot.seeding import derive
 
 
 def values(n, seed=0):
