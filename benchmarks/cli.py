@@ -66,6 +66,10 @@ class Command(RunConfig):
         """What identifies the runs, without how they are carried out."""
         return RunConfig(**{f.name: getattr(self, f.name) for f in fields(RunConfig)})
 
+    def folder(self, seed: int) -> Path:
+        """Where the run of a seed is recorded."""
+        return self.results / self.config.run_name() / f"seed{seed}"
+
 
 def parse(arguments: Sequence[str] | None, data: Path) -> Command:
     """Parse a command line of `benchmarks.run`.

@@ -16,11 +16,10 @@ import torch
 
 from benchmarks.config import config_sha256
 from benchmarks.device import choose_device, device_name
-from benchmarks.optimize_cli import OptimizeCommand, parse
+from benchmarks.optimize_cli import OptimizeCommand, parse, run_folder
 from benchmarks.optimize_config import OptimizeConfig
 from benchmarks.optimize_observe import OptimizeObserver
 from benchmarks.optimize_rows import table
-from benchmarks.optimize_transfer import read_optimizer
 from benchmarks.record import RECORD_NAME, commit, peak_memory, read_record, versions, write_record
 from benchmarks.run import discard
 from fewshot.console import run_command
@@ -254,10 +253,8 @@ def experiment_of(command: OptimizeCommand, seed: int, task: Task, device: torch
     Raises:
         InputError: where the optimizer to be evaluated cannot be read.
     """
-    config, core = command.config, None
-    if command.evaluate is not None:
-        config, core = read_optimizer(command.evaluate, config)
-    folder = command.results / config.run_name() / f"seed{seed}"
+    config, core = command.resolved()
+    folder = run_folder(command.results, config, seed)
     if core is not None:
         experiment = Transferred(config, seed, task, folder, device)
         experiment.core = core

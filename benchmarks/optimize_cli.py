@@ -13,7 +13,9 @@ import tyro
 
 from benchmarks.cli import DEFAULT_RESULTS, _expand
 from benchmarks.optimize_config import OptimizeConfig, preset
+from benchmarks.optimize_transfer import read_optimizer
 from fewshot.errors import InputError
+from fewshot.optimizers import CoordinatewiseOptimizer
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class OptimizeCommand(OptimizeConfig):
     """
 
     preset: str = "auto"
-    """Defaults of everything else: paper, quick, or auto (quick for digits_mlp and quadratic, else paper)."""
+    """Defaults of everything else: paper, quick, or auto (quick for digits and quadratic, else paper)."""
     evaluate: str | None = None
     """Only test this optimizer: best.safetensors in the folder of a finished run, or the name of a shipped one."""
     steps: int | None = None
@@ -69,6 +71,19 @@ class OptimizeCommand(OptimizeConfig):
         """What identifies the runs, without how they are carried out."""
         config = OptimizeConfig(**{f.name: getattr(self, f.name) for f in fields(OptimizeConfig)})
         return config if self.steps is None else replace(config, test=replace(config.test, steps=self.steps))
+
+    def resolved(self) -> tuple[OptimizeConfig, CoordinatewiseOptimizer | None]:
+        """What identifies the runs, and the optimizer to evaluate, which decides a part of that; None without one.
+
+        Raises:
+            InputError: where the optimizer to be evaluated cannot be read.
+        """
+        return (self.config, None) if self.evaluate is None else read_optimizer(self.evaluate, self.config)
+
+
+def run_folder(results: Path, config: OptimizeConfig, seed: int) -> Path:
+    """Where the run of a configuration and a seed is recorded."""
+    return results / config.run_name() / f"seed{seed}"
 
 
 def parse(arguments: Sequence[str] | None, data: Path) -> OptimizeCommand:

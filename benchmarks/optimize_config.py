@@ -25,7 +25,7 @@ else:
     CoreOptions = Union[(*(core.Options for core in LEARNED.values()), type(None))]
 
 _OPTIMIZER_HELP = f"Meta-trained: {', '.join(LEARNED)}; hand-designed: {', '.join(HAND_DESIGNED)}."
-_TASK_HELP = f"Network and data: {', '.join(TASKS)}. digits_mlp needs no download."
+_TASK_HELP = f"Network and data: {', '.join(TASKS)}. those on digits need no download."
 _REGULARIZER_HELP = (
     f"Of a learned optimizer: {', '.join(REGULARIZERS)}. `--smooth` is short for `--regularizer smooth`."
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import pandas as pd
 import tyro
 
 from benchmarks.cli import DEFAULT_RESULTS
@@ -15,12 +16,13 @@ from benchmarks.reporting.compare import compare
 from benchmarks.reporting.figures import write_figures
 from benchmarks.reporting.page import write_page
 from benchmarks.reporting.render import NOTES, to_latex, to_text
-from benchmarks.reporting.rows import load
+from benchmarks.reporting.rows import Row, load
 from benchmarks.reporting.tables import select, sort, to_frame
 from fewshot.console import run_command
 from fewshot.files import write_text
 
 Format = Literal["md", "csv", "tex", "html", "figures"]
+FORMATS: tuple[Format, ...] = ("md", "csv", "tex", "html", "figures")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class ReportCommand:
     """Column of tables.csv by which the rows of each table are sorted."""
     reverse: bool = False
     """Largest first."""
-    format: tuple[Format, ...] = ("md", "csv", "tex", "html", "figures")
+    format: tuple[Format, ...] = FORMATS
     """What is written."""
 
 
@@ -49,22 +51,53 @@ def main(arguments: Sequence[str] | None = None) -> None:
     shown = [rows[i] for i in frame.index]
     if command.sort is not None:
         frame = sort(frame, command.sort, command.reverse)
+    text, paths = write_report(rows, shown, frame, command.out, command.format)
+    print(f"{text}\n\nwritten to {', '.join(map(str, paths))}")
+
+
+def write_report(
+    rows: Sequence[Row],
+    shown: Sequence[Row],
+    frame: pd.DataFrame,
+    out: Path,
+    formats: Sequence[Format] = FORMATS,
+    title: str = "",
+    kinds: Sequence[str] | None = None,
+) -> tuple[str, list[Path]]:
+    """Write tables, page and figures.
+
+    Args:
+        rows: all of them, so that what is shown never changes a correction.
+        shown: those in the page and the figures.
+        frame: of `to_frame`, what the tables show.
+        out: the folder.
+        formats: what is written.
+        title: of all of it; "" for none.
+        kinds: of figures; None: all that the rows allow.
+
+    Returns:
+        The text of the tables, and what was written.
+    """
     verdicts = judge(rows, shown)
-    text = "\n\n".join(filter(None, (to_text(frame), NOTES, to_lines(verdicts))))
+    text = "\n\n".join(filter(None, (f"# {title}" if title else "", to_text(frame), NOTES, to_lines(verdicts))))
     visible = {id(row) for row in shown}
     comparisons = [comparison for comparison in compare(rows) if id(comparison.row) in visible]
-    contents = {"md": lambda: text + "\n", "csv": lambda: frame.to_csv(index=False), "tex": lambda: to_latex(frame)}
+    contents = {
+        "md": lambda: text + "\n",
+        "csv": lambda: frame.to_csv(index=False),
+        "tex": lambda: (f"% {title}\n" if title else "") + to_latex(frame),
+    }
     paths = []
-    for name in dict.fromkeys(command.format):
+    for name in dict.fromkeys(formats):
         if name == "html":
-            paths.append(write_page(shown, comparisons, verdicts, command.out))
+            paths.append(write_page(shown, comparisons, verdicts, out, title))
         elif name == "figures":
-            write_figures(shown, comparisons, command.out / "figures")
-            paths.append(command.out / "figures")
+            write_figures(shown, comparisons, out / "figures", title, kinds)
+            paths.append(out / "figures")
         else:
-            paths.append(command.out / f"tables.{name}")
+            paths.append(out / f"tables.{name}")
             write_text(paths[-1], contents[name]())
-    print(f"{text}\n\nwritten to {', '.join(map(str, paths))}")
+    return text, paths
 
 
 if __name__ == "__main__":

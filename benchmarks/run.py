@@ -263,7 +263,7 @@ def run_seed(
     command: Command, seed: int, dataset: Dataset, device: torch.device, backbone: BackboneInfo | None = None
 ) -> dict[str, Any]:
     """Run one seed of a command, or return the record of a finished one; arguments as of `FewShotRun`."""
-    folder = command.results / command.config.run_name() / f"seed{seed}"
+    folder = command.folder(seed)
     run = FewShotRun(command.config, seed, dataset, folder, device, backbone)
     if command.manifest is not None:
         run.test.export(command.manifest, dataset)

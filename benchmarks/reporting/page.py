@@ -21,7 +21,9 @@ from benchmarks.reporting.verdicts import cards_of, not_judged, scales_of, tally
 from fewshot.files import write_text
 
 
-def write_page(rows: Sequence[Row], comparisons: Sequence[Comparison], claims: Sequence[Verdict], out: Path) -> Path:
+def write_page(
+    rows: Sequence[Row], comparisons: Sequence[Comparison], claims: Sequence[Verdict], out: Path, title: str = ""
+) -> Path:
     """Write report.html: verdicts first, then tables, charts, and the provenance of every row.
 
     Args:
@@ -29,21 +31,23 @@ def write_page(rows: Sequence[Row], comparisons: Sequence[Comparison], claims: S
         comparisons: of `compare.compare`.
         claims: of `claims.judge`.
         out: the folder.
+        title: of the page; a general one where empty.
 
     Returns:
         The file. Equal records give equal bytes.
     """
     path = out / "report.html"
-    write_text(path, render(rows, comparisons, claims))
+    write_text(path, render(rows, comparisons, claims, title))
     return path
 
 
-def render(rows: Sequence[Row], comparisons: Sequence[Comparison], claims: Sequence[Verdict]) -> str:
+def render(rows: Sequence[Row], comparisons: Sequence[Comparison], claims: Sequence[Verdict], title: str = "") -> str:
     """The page as text."""
     groups = experiments(items_of(rows))
     charts = charts_of(groups, forest_lines(comparisons, groups))
     cards = cards_of(claims, groups)
     context: dict[str, Any] = {
+        "title": title or "Benchmark report",
         "summary": _summary(groups),
         "cards": cards,
         "tally": tally([pair for card in cards for pair in card.pairs]),

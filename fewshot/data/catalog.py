@@ -20,6 +20,7 @@ __all__ = [
     "class_label",
     "class_lists",
     "class_table",
+    "missing",
     "open_dataset",
     "refuse_leak",
     "seen_classes",
@@ -40,13 +41,11 @@ def open_dataset(name: str, folder: Path | str, quiet: bool = False) -> Dataset:
     """
     folder = Path(folder)
     path = folder / f"{name}.h5"
+    reason = missing(name, folder)
+    if reason:
+        raise InputError(reason)
     if not path.is_file():
-        if name == glyphs.NAME:
-            glyphs.prepare(path, quiet)
-        elif name in CATALOG:
-            raise InputError(f"{path} does not exist; prepare it with `{CATALOG[name].command} --out {folder}`")
-        else:
-            raise InputError(_unknown(name, folder))
+        glyphs.prepare(path, quiet)
     dataset = Dataset.open(path)
     if name == glyphs.NAME and not glyphs.is_current(dataset):
         raise InputError(
@@ -54,6 +53,17 @@ def open_dataset(name: str, folder: Path | str, quiet: bool = False) -> Dataset:
             f" `python -m data_prep.glyphs --force --out {path}`"
         )
     return dataset
+
+
+def missing(name: str, folder: Path | str) -> str:
+    """Why `open_dataset` finds nothing to open, naming the command that prepares it; "" where there is something."""
+    folder = Path(folder)
+    path = folder / f"{name}.h5"
+    if path.is_file() or name == glyphs.NAME:
+        return ""
+    if name in CATALOG:
+        return f"{path} does not exist; prepare it with `{CATALOG[name].command} --out {folder}`"
+    return _unknown(name, folder)
 
 
 def class_lists(name: str) -> Mapping[str, tuple[str, ...]]:

@@ -20,7 +20,7 @@ from fewshot.data.augment import Augment
 from fewshot.errors import one_of
 from fewshot.general.examples import Examples, Part, digits, prepared
 from fewshot.nets.resnet import ResNet18
-from fewshot.nets.small import MLP, FlatNet, LeNet, ThreeLayerCNN
+from fewshot.nets.small import MLP, DigitsCNN, FlatNet, LeNet, ThreeLayerCNN
 from fewshot.seeding import derive
 
 Stage = Literal["train", "val", "test"]
@@ -225,11 +225,18 @@ class Entry:
     """From the folder of prepared datasets and a device."""
     quick: bool = False
     """Whether training its network takes seconds on a laptop."""
+    dataset: str | None = None
+    """Prepared dataset that it needs; None: it makes its own data."""
 
 
 _CROPS = {"scale": None, "flip": 0.5, "brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 BINARY_CLASSES: dict[Stage, tuple[int, ...]] = {"train": (0, 1, 2, 3, 4, 5), "val": (6, 7), "test": (8, 9)}
-"""Classes of CIFAR-10 in its own order: airplane to dog, frog and horse, ship and truck."""
+"""Of ten; for CIFAR-10, in its own order: airplane to dog, frog and horse, ship and truck."""
+
+
+def _digits(name: str, net: Callable[[], FlatNet], classes: dict[Stage, tuple[int, ...]] | None = None) -> Entry:
+    """A task on scikit-learn's digits."""
+    return Entry(lambda _, device: Classification(name, digits(device), net(), classes=classes), quick=True)
 
 
 def _images(
@@ -246,11 +253,13 @@ def _images(
         augment = Augment(**_CROPS, pad=pad) if pad else None
         return Classification(name, prepared(dataset, folder, validation, device), net(), augment, classes)
 
-    return Entry(build)
+    return Entry(build, dataset=dataset)
 
 
 TASKS: dict[str, Entry] = {
-    "digits_mlp": Entry(lambda _, device: Classification("digits_mlp", digits(device), MLP(64, 32, 10)), quick=True),
+    "digits_mlp": _digits("digits_mlp", lambda: MLP(64, 32, 10)),
+    "digits_cnn": _digits("digits_cnn", DigitsCNN),
+    "digits_binary": _digits("digits_binary", lambda: MLP(64, 32, 2), BINARY_CLASSES),
     "mnist_mlp": _images("mnist_mlp", "mnist", 5000, lambda: MLP(784, 32, 10)),
     "mnist_lenet": _images("mnist_lenet", "mnist", 5000, LeNet),
     "cifar10_cnn": _images("cifar10_cnn", "cifar10", 5000, ThreeLayerCNN, pad=4),

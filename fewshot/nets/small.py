@@ -59,6 +59,19 @@ class MLP(FlatNet):
         return F.linear(hidden, w["linear1.weight"], w["linear1.bias"])
 
 
+class DigitsCNN(FlatNet):
+    """Two 3×3 convolutions of 16 filters with strides 1 and 2, no padding, for 8×8 images: 3 130 weights."""
+
+    def __init__(self, classes: int = 10) -> None:
+        self.layout = _layers(conv0=(16, 1, 3, 3), conv1=(16, 16, 3, 3), linear=(classes, 64))
+
+    def scores(self, weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        w = weights
+        x = F.conv2d(inputs, w["conv0.weight"], w["conv0.bias"]).relu()
+        x = F.conv2d(x, w["conv1.weight"], w["conv1.bias"], stride=2).relu()
+        return F.linear(x.flatten(1), w["linear.weight"], w["linear.bias"])
+
+
 class LeNet(FlatNet):
     """Two 5×5 convolutions of 10 and 20 filters with pooling, then 320-50-classes, for 28×28 images: 21 840 weights.
 

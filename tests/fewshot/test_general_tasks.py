@@ -18,7 +18,7 @@ from fewshot.general.hand_designed import HAND_DESIGNED, GridOptions, choose_rat
 from fewshot.general.stepping import LearnedStepper, loss_and_gradient
 from fewshot.general.tasks import BINARY_CLASSES, TASKS, Classification, Quadratic, Task, open_task
 from fewshot.nets.resnet import ResNet18
-from fewshot.nets.small import MLP, FlatNet, LeNet, ThreeLayerCNN
+from fewshot.nets.small import MLP, DigitsCNN, FlatNet, LeNet, ThreeLayerCNN
 from fewshot.optimizers import LEARNED
 from fewshot.vision import models
 
@@ -65,13 +65,15 @@ def test_task_contract(name: str, stage, sets: Path) -> None:
     assert torch.equal(state, torch.random.get_rng_state())
 
 
-@pytest.mark.parametrize("name", [name for name in TASKS if name not in ("digits_mlp", "quadratic")])
+@pytest.mark.parametrize("name", [name for name in TASKS if TASKS[name].dataset])
 def test_a_task_without_data_names_the_command(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"python -m data_prep\.\w+ --out"):
         open_task(name, tmp_path, CPU)
 
 
-@pytest.mark.parametrize(("net", "weights"), [(MLP(784, 32, 10), 25_450), (LeNet(), 21_840), (ThreeLayerCNN(), 20_682)])
+@pytest.mark.parametrize(
+    ("net", "weights"), [(MLP(784, 32, 10), 25_450), (DigitsCNN(), 3130), (LeNet(), 21_840), (ThreeLayerCNN(), 20_682)]
+)
 def test_number_of_weights(net: FlatNet, weights: int) -> None:
     assert net.layout.total == weights == len(net.init(torch.Generator()))
 

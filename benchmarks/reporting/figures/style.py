@@ -50,8 +50,13 @@ def new_figure(rows: int, columns: int, title: str, panel: tuple[float, float] =
     """A figure of rows × columns panels and its axes [rows, columns]; call within `styled`."""
     figure = Figure(figsize=(panel[0] * columns, panel[1] * rows + 0.4), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=10.5, fontweight="bold")
+    name_figure(figure, title)
     return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def name_figure(figure: Figure, title: str) -> None:
+    """Set the title of a figure."""
+    figure.suptitle(title, fontsize=10.5, fontweight="bold")
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

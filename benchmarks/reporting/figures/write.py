@@ -14,7 +14,7 @@ from benchmarks.reporting.figures.curves import Panel, panels_figure
 from benchmarks.reporting.figures.distributions import distributions_figure
 from benchmarks.reporting.figures.forest import forest_figure
 from benchmarks.reporting.figures.smoothness import smoothness_figure
-from benchmarks.reporting.figures.style import save
+from benchmarks.reporting.figures.style import name_figure, save
 from benchmarks.reporting.figures.training import step_sizes_figure, training_figure
 from benchmarks.reporting.items import FEW_SHOT, GENERAL, Experiment, Item, experiments, forest_lines, items_of
 from benchmarks.reporting.rows import Row
@@ -30,36 +30,47 @@ DIFFERENCES = {
 """What a forest plot shows, by the metric of its rows."""
 
 
-def write_figures(rows: Sequence[Row], comparisons: Sequence[Comparison], out: Path) -> list[Path]:
+def write_figures(
+    rows: Sequence[Row],
+    comparisons: Sequence[Comparison],
+    out: Path,
+    title: str = "",
+    kinds: Sequence[str] | None = None,
+) -> list[Path]:
     """Write every figure that `rows` and `comparisons` allow, as .png and .svg.
 
     Args:
         rows: of `rows.load`.
         comparisons: of `compare.compare`.
         out: the folder.
+        title: a line above that of every figure; none where empty.
+        kinds: only these, of `KINDS`.
 
     Returns:
         The files, in the order written. Equal records give equal bytes.
     """
     groups = experiments(items_of(rows))
-    return [
-        path for name, figure in figures(groups, forest_lines(comparisons, groups)) for path in save(figure, out / name)
-    ]
+    paths = []
+    for name, figure in figures(groups, forest_lines(comparisons, groups), KINDS if kinds is None else kinds):
+        if title:
+            name_figure(figure, f"{title}\n{figure.get_suptitle()}")
+        paths += save(figure, out / name)
+    return paths
 
 
 def figures(
-    groups: Sequence[Experiment], differences: Mapping[str, Sequence[ForestLine]]
+    groups: Sequence[Experiment], differences: Mapping[str, Sequence[ForestLine]], kinds: Sequence[str]
 ) -> Iterator[tuple[str, Figure]]:
     """(name of the file, figure), one after another so that only one is held."""
-    for metric, lines in differences.items():
+    for metric, lines in differences.items() if _DIFFERENCES in kinds else ():
         for start in range(0, len(lines), FOREST_LINES):
             part = f"-{start // FOREST_LINES + 1}" if len(lines) > FOREST_LINES else ""
             title = "Regularized − plain, paired on the same tests (p: Holm-corrected)"
             figure = forest_figure(lines[start : start + FOREST_LINES], title, DIFFERENCES[metric])
-            yield f"differences-{metric}{part}", figure
+            yield f"{_DIFFERENCES}-{metric}{part}", figure
     for group in groups:
-        for kind, make in _KINDS.items():
-            figure = make(group)
+        for kind, make in _MAKERS.items():
+            figure = make(group) if kind in kinds else None
             if figure is not None:
                 yield f"{kind}-{group.slug}", figure
 
@@ -121,7 +132,7 @@ def _cost(group: Experiment) -> Figure | None:
     return cost_figure(costs, f"Time per result: {group.heading}", group.result) if costs else None
 
 
-_KINDS: dict[str, Callable[[Experiment], Figure | None]] = {
+_MAKERS: dict[str, Callable[[Experiment], Figure | None]] = {
     "curves": _learning,
     "training": _training,
     "step-sizes": _step_sizes,
@@ -129,3 +140,6 @@ _KINDS: dict[str, Callable[[Experiment], Figure | None]] = {
     "smoothness": _smoothness,
     "cost": _cost,
 }
+_DIFFERENCES = "differences"
+KINDS = (_DIFFERENCES, *_MAKERS)
+"""Of figures; names of their files begin with them."""
