@@ -11,8 +11,8 @@ import torch
 from fewshot.data.episodes import Episode, stack
 from fewshot.learners.base import is_batched
 
-TOGETHER = 32
-"""Episodes that a learner which can take several is given at once."""
+TOGETHER = 8
+"""Episodes that a learner which can take several is given at once: few enough for a processor's cache to hold them."""
 
 
 @torch.no_grad()
