@@ -50,7 +50,8 @@ class _Crew:
 
     def __init__(self, plan: Plan, places: Places, quiet: bool) -> None:
         self.plan, self.places = plan, places
-        self.waiting: list[Job] = [step.job for step in plan.todo]
+        # long ones first, so that no worker ends with a long one while the others have nothing to do
+        self.waiting: list[Job] = sorted((step.job for step in plan.todo), key=plan.seconds, reverse=True)
         self.running: dict[Job, tuple[subprocess.Popen[bytes], float]] = {}
         self.failures: list[str] = []
         self._failed: set[Job] = {step.job for step in plan.steps if step.state == FAILED}

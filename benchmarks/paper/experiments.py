@@ -98,8 +98,8 @@ def _few_shot(method: str, dataset: str, shot: int, regularizer: str) -> tuple[s
 
 def table1_quick(seeds: Seeds) -> list[Job]:
     simple = trained("simple", REGULARIZERS, "digits_mlp", 200, seeds, 36)
-    longer = transferred(simple, "digits_mlp", 1000, 10)
-    adam = [job for steps in (200, 1000) for job in hand_designed("digits_mlp", steps, steps / 20, ["adam"])]
+    longer = transferred(simple, "digits_mlp", 1000, 5)
+    adam = [job for steps in (200, 1000) for job in hand_designed("digits_mlp", steps, steps / 80, ["adam"])]
     return [*simple, *longer, *adam]
 
 
@@ -128,9 +128,12 @@ def table3_full(seeds: Seeds) -> list[Job]:
 
 def figure3_quick(seeds: Seeds) -> list[Job]:
     simple = trained("simple", PLAIN_AND_SMOOTH, "digits_mlp", 200, seeds, 36)
-    dm = trained("dm", PLAIN_AND_SMOOTH, "digits_mlp", 200, seeds, 120)
-    longer = [*transferred(simple, "digits_mlp", 1000, 10), *transferred(dm, "digits_mlp", 1000, 30)]
-    references = [job for steps in (200, 1000) for job in hand_designed("digits_mlp", steps, steps / 20)]
+    dm = [
+        *trained("dm", ("none",), "digits_mlp", 200, seeds, 75),
+        *trained("dm", ("smooth",), "digits_mlp", 200, seeds, 380),  # without a closed form, its maximum costs
+    ]
+    longer = [*transferred(simple, "digits_mlp", 1000, 5), *transferred(dm, "digits_mlp", 1000, 12)]
+    references = [job for steps in (200, 1000) for job in hand_designed("digits_mlp", steps, steps / 80)]
     return [*simple, *dm, *longer, *references]
 
 
@@ -143,8 +146,8 @@ def figure3_full(seeds: Seeds) -> list[Job]:
 
 
 def figure4_quick(seeds: Seeds) -> list[Job]:
-    simple = trained("simple", PLAIN_AND_SMOOTH, "digits_cnn", 2000, seeds, 60)
-    return [*simple, *hand_designed("digits_cnn", 2000, 60)]
+    simple = trained("simple", PLAIN_AND_SMOOTH, "digits_cnn", 2000, seeds, 75)
+    return [*simple, *hand_designed("digits_cnn", 2000, 80)]
 
 
 def figure4_full(seeds: Seeds) -> list[Job]:
@@ -157,7 +160,7 @@ def figure5_quick(seeds: Seeds) -> list[Job]:
     unseen = trained("simple", PLAIN_AND_SMOOTH, "digits_binary", 200, seeds, 30)
     return [
         *transferred(sources, "digits_cnn", 1000, 10),
-        *hand_designed("digits_cnn", 1000, 30),
+        *hand_designed("digits_cnn", 1000, 40),
         *unseen,
         *hand_designed("digits_binary", 200, 5),
         *transferred(sources, "mnist_lenet", 200, 120, optional=True),
@@ -176,7 +179,7 @@ def figure5_full(seeds: Seeds) -> list[Job]:
 
 def figure6_quick(seeds: Seeds) -> list[Job]:
     simple = trained("simple", REGULARIZERS, "digits_mlp", 200, seeds, 36)
-    return [*simple, *transferred(simple, "digits_mlp", 1000, 10)]
+    return [*simple, *transferred(simple, "digits_mlp", 1000, 5)]
 
 
 def figure6_full(seeds: Seeds) -> list[Job]:
@@ -193,7 +196,7 @@ def figure7_full(seeds: Seeds) -> list[Job]:
 
 def figure8_quick(seeds: Seeds) -> list[Job]:
     simple = trained("simple", PLAIN_AND_SMOOTH, "digits_mlp", 200, seeds, 36)
-    return [*simple, *hand_designed("digits_mlp", 200, 10), *figure4_quick(seeds)]
+    return [*simple, *hand_designed("digits_mlp", 200, 3), *figure4_quick(seeds)]
 
 
 def figure8_full(seeds: Seeds) -> list[Job]:
@@ -217,7 +220,7 @@ EXPERIMENTS: dict[str, dict[str, Experiment]] = {
         FULL: Experiment("SIB on miniImageNet and CIFAR-FS", table3_full, figures=_TABLE),
     },
     "figure3": {
-        QUICK: Experiment("learned and hand-designed optimizers, MLP on digits", figure3_quick),
+        QUICK: Experiment("learned and hand-designed optimizers, MLP on digits", figure3_quick, _THREE),
         FULL: Experiment("learned and hand-designed optimizers, MLP and LeNet on MNIST", figure3_full),
     },
     "figure4": {
