@@ -24,6 +24,7 @@ from fewshot.general.evaluate import final_losses
 from fewshot.general.stepping import LearnedStepper
 from fewshot.general.tasks import Problem
 from fewshot.general.unroll import Truncation, Unroll, Weighting, step_weights
+from fewshot.general.variation import VariationOptions, varied
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
 from fewshot.regularizers.base import Regularizer
 from fewshot.seeding import derive
@@ -57,6 +58,8 @@ class UnrollOptions:
     """Unrolls between validations."""
     validation_problems: int = 5
     """Fixed initializations; the optimizer with the least mean validation loss at the end of the horizon is tested."""
+    variation: VariationOptions = field(default_factory=VariationOptions)
+    """Of training problems alone."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -166,7 +169,7 @@ class UnrollTrainer:
     def _unroll(self, index: int) -> dict[str, float] | None:
         """Train fresh networks once, the optimizer after every truncation; None where that was not finite."""
         options = self.options
-        problems = [self.problem(derive(self.seed, "problem", index, i)) for i in range(options.meta_batch)]
+        problems = [self._problem(derive(self.seed, "problem", index, i)) for i in range(options.meta_batch)]
         seed = derive(self.seed, "unroll", index)
         unroll = Unroll(self.core, self.regularizer, problems, seed, options.judged_on, options.recompute)
         parts = []
@@ -180,6 +183,9 @@ class UnrollTrainer:
         losses, penalties = (torch.cat([getattr(p, name) for p in parts]) for name in ("loss", "penalty"))
         found = torch.stack([losses.mean(), penalties.mean(), losses[-1]]).tolist()
         return dict(zip(("loss", "penalty", "final_loss"), found, strict=True))
+
+    def _problem(self, seed: int) -> Problem:
+        return varied(self.problem(seed), self.options.variation, derive(seed, "variation"))
 
     def _meta_step(self, part: Truncation) -> bool:
         """Update the optimizer, unless something was not finite: whether it was."""
