@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from fewshot.engine.checkpoint import load_checkpoint, save_checkpoint, snapshot
 from fewshot.engine.train import FAILURES_IN_A_ROW, MetaTrainingFailed
 from fewshot.errors import InputError
+from fewshot.general.curriculum import Curriculum, check_curriculum
 from fewshot.general.evaluate import final_losses
 from fewshot.general.stepping import LearnedStepper
 from fewshot.general.tasks import Problem
@@ -37,7 +38,9 @@ class UnrollOptions:
     unrolls: int = 2000
     """Trainings of a fresh network (authors' code: 200 epochs of 10)."""
     horizon: int = 200
-    """T_total, steps of each."""
+    """T_total, steps of each; with a curriculum, of the last stage."""
+    curriculum: tuple[int, ...] = ()
+    """Shorter horizons to begin with, one a stage; none by default."""
     truncation: int = 20
     """T, steps per update of the optimizer."""
     batch_size: int = 128
@@ -74,6 +77,7 @@ class UnrollOptions:
             raise InputError(
                 f"training.horizon {self.horizon} is no multiple of training.truncation {self.truncation}; make it one"
             )
+        check_curriculum(self.curriculum, self.horizon, self.truncation, self.unrolls)
 
 
 class UnrollObserver(Protocol):
@@ -98,7 +102,9 @@ class UnrollProgress:
     curve: list[dict[str, float]] = field(default_factory=list)
     """Every finished unroll: its number, mean loss and penalty (λ R) over steps, loss after the last step."""
     validation: list[dict[str, float | None]] = field(default_factory=list)
-    """unroll and loss; None where a problem diverged."""
+    """unroll, horizon and loss; None where a problem diverged."""
+    stages: list[dict[str, int]] = field(default_factory=list)
+    """Of the curriculum, those begun: horizon, and unrolls done before."""
     seconds: float = 0.0
     interruptions: int = 0
 
@@ -138,7 +144,8 @@ class UnrollTrainer:
         self.problem, self.validation, self.identity = problem, validation, identity
         self.checkpoint, self.checkpoint_seconds = checkpoint, checkpoint_seconds
         self.adam = torch.optim.Adam(core.parameters(), options.meta_rate)
-        self.progress = UnrollProgress()
+        self.curriculum = Curriculum((*options.curriculum, options.horizon), options.unrolls)
+        self.progress = UnrollProgress(stages=[{"horizon": self.curriculum.horizons[0], "unroll": 0}])
         self.best = snapshot(core)
         if checkpoint is not None and checkpoint.exists():
             self._restore(checkpoint)
@@ -157,9 +164,12 @@ class UnrollTrainer:
             if scalars is not None:
                 progress.curve.append({"unroll": progress.unroll, **scalars})
                 observer.step(progress.unroll, scalars)
-            due = progress.unroll % self.options.validate_every == 0 or progress.unroll == self.options.unrolls
+            due = progress.unroll % self.options.validate_every == 0
+            due = due or progress.unroll == self.curriculum.deadline(self._stage)
             if due:
-                observer.validated(progress.unroll, *self._validate())
+                loss, improved = self._validate()
+                observer.validated(progress.unroll, loss, improved)
+                self._advance(improved)
             progress.seconds = before + time.monotonic() - started
             if due or time.monotonic() - saved > self.checkpoint_seconds:
                 self._save()
@@ -173,7 +183,7 @@ class UnrollTrainer:
         seed = derive(self.seed, "unroll", index)
         unroll = Unroll(self.core, self.regularizer, problems, seed, options.judged_on, options.recompute)
         parts = []
-        for k in range(options.horizon // options.truncation):
+        for k in range(self.curriculum.horizons[self._stage] // options.truncation):
             part = unroll.truncation(step_weights(options.weighting, k, options.truncation))
             if not self._meta_step(part):
                 self._skip(index)
@@ -208,17 +218,34 @@ class UnrollTrainer:
             )
 
     def _validate(self) -> tuple[float, bool]:
-        """Mean final loss on the validation problems, and whether it is the best so far."""
-        progress = self.progress
-        losses = final_losses(self.validation, lambda w: LearnedStepper(self.core, w), self.options.horizon)
-        loss = float(np.mean(losses))
+        """Mean final loss on the validation problems, and whether it is the best so far at this horizon."""
+        progress, horizon = self.progress, self.curriculum.validated_at(self._stage)
+        loss = float(np.mean(final_losses(self.validation, lambda w: LearnedStepper(self.core, w), horizon)))
         finite = math.isfinite(loss)
-        progress.validation.append({"unroll": progress.unroll, "loss": loss if finite else None})
+        progress.validation.append({"unroll": progress.unroll, "horizon": horizon, "loss": loss if finite else None})
         better = finite and (progress.best_loss is None or loss < progress.best_loss)
         if better:
             progress.best_loss, progress.best_unroll = loss, progress.unroll
             self.best = snapshot(self.core)
         return loss, better
+
+    @property
+    def _stage(self) -> int:
+        return len(self.progress.stages) - 1
+
+    def _advance(self, improved: bool) -> None:
+        """Begin the curriculum's next stage from the best optimizer of this one, if this one is over."""
+        progress, stage = self.progress, self._stage
+        begun = progress.stages[-1]["unroll"]
+        losses = [point["loss"] for point in progress.validation if (point["unroll"] or 0) > begun]
+        if not self.curriculum.is_over(stage, progress.unroll, losses, improved):
+            return
+        if progress.best_loss is not None:
+            self.core.load_state_dict(self.best)
+        self.adam = torch.optim.Adam(self.core.parameters(), self.options.meta_rate)
+        progress.stages.append({"horizon": self.curriculum.horizons[stage + 1], "unroll": progress.unroll})
+        if self.curriculum.validated_at(stage + 1) != self.curriculum.validated_at(stage):
+            progress.best_loss = None
 
     def _save(self) -> None:
         if self.checkpoint is not None:

@@ -60,6 +60,14 @@ def test_variation_is_an_option_of_training_alone(tmp_path: Path) -> None:
     assert starts[0] == starts[1], "the test starts from the same weights"
 
 
+def test_curriculum_is_recorded(tmp_path: Path) -> None:
+    words = "--training.unrolls 4 --training.horizon 20 --training.truncation 10 --training.curriculum 10 --steps 20"
+    record = run(tmp_path, f"--optimizer simple {words} --test.initializations 1")
+    assert record["config"]["training"]["curriculum"] == [10]
+    assert record["training"]["stages"] == [{"horizon": 10, "unroll": 0}, {"horizon": 20, "unroll": 2}]
+    assert [(p["unroll"], p["horizon"]) for p in record["training"]["validation"]] == [(2, 20), (4, 20)]
+
+
 def test_same_command_elsewhere_gives_the_same_digest(tmp_path: Path) -> None:
     words = f"--optimizer simple {SMALL}"
     first, second = run(tmp_path / "a", words), run(tmp_path / "b", words)
@@ -122,6 +130,7 @@ def test_a_grid_that_diverges_is_a_failed_run(tmp_path: Path) -> None:
         ("--optimizer adam --seeds 0 1", "leave --seeds out"),
         ("--training.truncation 30", "multiple of training.truncation 30"),
         ("--test.points 1", "test.points is 1"),
+        ("--training.curriculum 100 50", "training.curriculum is 100 50"),
         ("--training.variation.scaling -1", "training.variation.scaling is -1"),
         ("--task mnist_mlp --data /nowhere", "python -m data_prep.mnist"),
         ("--evaluate nobody", "unknown learned optimizer 'nobody'"),
