@@ -22,6 +22,7 @@ from fewshot.engine.train import FAILURES_IN_A_ROW, MetaTrainingFailed
 from fewshot.errors import InputError
 from fewshot.general.curriculum import Curriculum, check_curriculum
 from fewshot.general.evaluate import final_losses
+from fewshot.general.imitation import Imitation, ImitationOptions
 from fewshot.general.stepping import LearnedStepper
 from fewshot.general.tasks import Problem
 from fewshot.general.unroll import Truncation, Unroll, Weighting, step_weights
@@ -63,6 +64,8 @@ class UnrollOptions:
     """Fixed initializations; the optimizer with the least mean validation loss at the end of the horizon is tested."""
     variation: VariationOptions = field(default_factory=VariationOptions)
     """Of training problems alone."""
+    imitation: ImitationOptions = field(default_factory=ImitationOptions)
+    """Of a hand-designed optimizer, in some of the unrolls."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -101,6 +104,8 @@ class UnrollProgress:
     best_loss: float | None = None
     curve: list[dict[str, float]] = field(default_factory=list)
     """Every finished unroll: its number, mean loss and penalty (λ R) over steps, loss after the last step."""
+    imitation: list[dict[str, float]] = field(default_factory=list)
+    """Every finished unroll of imitation instead: its number, mean distance to the teacher and penalty over steps."""
     validation: list[dict[str, float | None]] = field(default_factory=list)
     """unroll, horizon and loss; None where a problem diverged."""
     stages: list[dict[str, int]] = field(default_factory=list)
@@ -162,7 +167,8 @@ class UnrollTrainer:
             scalars = self._unroll(progress.unroll)
             progress.unroll += 1
             if scalars is not None:
-                progress.curve.append({"unroll": progress.unroll, **scalars})
+                kept = progress.imitation if "distance" in scalars else progress.curve
+                kept.append({"unroll": progress.unroll, **scalars})
                 observer.step(progress.unroll, scalars)
             due = progress.unroll % self.options.validate_every == 0
             due = due or progress.unroll == self.curriculum.deadline(self._stage)
@@ -177,11 +183,17 @@ class UnrollTrainer:
         return progress
 
     def _unroll(self, index: int) -> dict[str, float] | None:
-        """Train fresh networks once, the optimizer after every truncation; None where that was not finite."""
+        """Train fresh networks once, the optimizer after every truncation; None where that was not finite.
+
+        Returns:
+            loss, penalty and final_loss of the unroll; of one of imitation, distance and penalty.
+        """
         options = self.options
         problems = [self._problem(derive(self.seed, "problem", index, i)) for i in range(options.meta_batch)]
         seed = derive(self.seed, "unroll", index)
-        unroll = Unroll(self.core, self.regularizer, problems, seed, options.judged_on, options.recompute)
+        of_core = (self.core, self.regularizer, problems, seed, options.judged_on, options.recompute)
+        imitates = options.imitation.decide(derive(self.seed, "imitation", index))
+        unroll = Imitation(*of_core, teacher=options.imitation.start()) if imitates else Unroll(*of_core)
         parts = []
         for k in range(self.curriculum.horizons[self._stage] // options.truncation):
             part = unroll.truncation(step_weights(options.weighting, k, options.truncation))
@@ -192,6 +204,8 @@ class UnrollTrainer:
         self.progress.skipped_in_a_row = 0
         losses, penalties = (torch.cat([getattr(p, name) for p in parts]) for name in ("loss", "penalty"))
         found = torch.stack([losses.mean(), penalties.mean(), losses[-1]]).tolist()
+        if imitates:
+            return {"distance": found[0], "penalty": found[1]}
         return dict(zip(("loss", "penalty", "final_loss"), found, strict=True))
 
     def _problem(self, seed: int) -> Problem:

@@ -68,6 +68,16 @@ def test_curriculum_is_recorded(tmp_path: Path) -> None:
     assert [(p["unroll"], p["horizon"]) for p in record["training"]["validation"]] == [(2, 20), (4, 20)]
 
 
+def test_imitation_is_recorded_apart(tmp_path: Path) -> None:
+    words = "--training.imitation.probability 1 --training.imitation.teacher rmsprop"
+    record = run(tmp_path, f"--optimizer simple --smooth {SMALL} {words}")
+    assert record["config"]["training"]["imitation"] == {"probability": 1.0, "teacher": "rmsprop", "rate": 0.01}
+    assert record["training"]["curve"] == []
+    assert [p["unroll"] for p in record["training"]["imitation"]] == [1, 2, 3]
+    assert all(p["distance"] > 0 and p["penalty"] > 0 for p in record["training"]["imitation"])
+    assert record["status"] == "finished"
+
+
 def test_same_command_elsewhere_gives_the_same_digest(tmp_path: Path) -> None:
     words = f"--optimizer simple {SMALL}"
     first, second = run(tmp_path / "a", words), run(tmp_path / "b", words)
@@ -130,6 +140,7 @@ def test_a_grid_that_diverges_is_a_failed_run(tmp_path: Path) -> None:
         ("--optimizer adam --seeds 0 1", "leave --seeds out"),
         ("--training.truncation 30", "multiple of training.truncation 30"),
         ("--test.points 1", "test.points is 1"),
+        ("--training.imitation.teacher lion", "unknown training.imitation.teacher 'lion'"),
         ("--training.curriculum 100 50", "training.curriculum is 100 50"),
         ("--training.variation.scaling -1", "training.variation.scaling is -1"),
         ("--task mnist_mlp --data /nowhere", "python -m data_prep.mnist"),
