@@ -9,10 +9,12 @@ from typing import Annotated, Literal
 
 import tyro
 
-from benchmarks.cli import DEFAULT_RESULTS
+from benchmarks.record import DEFAULT_RESULTS
+from benchmarks.reporting.choice import choose
 from benchmarks.reporting.claims import judge, to_lines
 from benchmarks.reporting.compare import compare
 from benchmarks.reporting.figures import write_figures
+from benchmarks.reporting.items import experiments, items_of
 from benchmarks.reporting.page import write_page
 from benchmarks.reporting.render import NOTES, to_latex, to_text
 from benchmarks.reporting.rows import load
@@ -37,6 +39,8 @@ class ReportCommand:
     """Column of tables.csv by which the rows of each table are sorted."""
     reverse: bool = False
     """Largest first."""
+    drawn: int | None = None
+    """Experiments with figures and charts, those of most runs; default: all up to 40, of more only 4."""
     format: tuple[Format, ...] = ("md", "csv", "tex", "html", "figures")
     """What is written."""
 
@@ -45,26 +49,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables; write what is asked for."""
     command = tyro.cli(ReportCommand, prog="python -m benchmarks.report", args=arguments)
     rows = load(command.runs)
-    frame = select(to_frame(rows), command.where)
-    shown = [rows[i] for i in frame.index]
+    comparisons = compare(rows)
+    frame = select(to_frame(rows, comparisons), command.where)
+    shown, lines = [rows[i] for i in frame.index], frame
     if command.sort is not None:
         frame = sort(frame, command.sort, command.reverse)
     verdicts = judge(rows, shown)
     text = "\n\n".join(filter(None, (to_text(frame), NOTES, to_lines(verdicts))))
     visible = {id(row) for row in shown}
-    comparisons = [comparison for comparison in compare(rows) if id(comparison.row) in visible]
+    comparisons = [comparison for comparison in comparisons if id(comparison.row) in visible]
+    choice = choose(experiments(items_of(shown, lines)), comparisons, command.drawn)
     contents = {"md": lambda: text + "\n", "csv": lambda: frame.to_csv(index=False), "tex": lambda: to_latex(frame)}
     paths = []
     for name in dict.fromkeys(command.format):
         if name == "html":
-            paths.append(write_page(shown, comparisons, verdicts, command.out))
+            paths.append(write_page(shown, comparisons, verdicts, command.out, choice))
         elif name == "figures":
-            write_figures(shown, comparisons, command.out / "figures")
+            write_figures(shown, comparisons, command.out / "figures", choice)
             paths.append(command.out / "figures")
         else:
             paths.append(command.out / f"tables.{name}")
             write_text(paths[-1], contents[name]())
-    print(f"{text}\n\nwritten to {', '.join(map(str, paths))}")
+    notes = [choice.note] * bool(choice.note and {"html", "figures"} & set(command.format))
+    print("\n\n".join([text, *notes, f"written to {', '.join(map(str, paths))}"]))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from benchmarks.reporting.choice import Choice, choose
 from benchmarks.reporting.compare import Comparison
 from benchmarks.reporting.drawn import ForestLine, Series
 from benchmarks.reporting.figures.cost import cost_figure
@@ -16,7 +17,7 @@ from benchmarks.reporting.figures.forest import forest_figure
 from benchmarks.reporting.figures.smoothness import smoothness_figure
 from benchmarks.reporting.figures.style import save
 from benchmarks.reporting.figures.training import step_sizes_figure, training_figure
-from benchmarks.reporting.items import FEW_SHOT, GENERAL, Experiment, Item, experiments, forest_lines, items_of
+from benchmarks.reporting.items import FEW_SHOT, GENERAL, Experiment, Item, experiments, items_of
 from benchmarks.reporting.rows import Row
 from benchmarks.reporting.series import LONG, thin
 
@@ -30,21 +31,22 @@ DIFFERENCES = {
 """What a forest plot shows, by the metric of its rows."""
 
 
-def write_figures(rows: Sequence[Row], comparisons: Sequence[Comparison], out: Path) -> list[Path]:
+def write_figures(
+    rows: Sequence[Row], comparisons: Sequence[Comparison], out: Path, choice: Choice | None = None
+) -> list[Path]:
     """Write every figure that `rows` and `comparisons` allow, as .png and .svg.
 
     Args:
         rows: of `rows.load`.
         comparisons: of `compare.compare`.
         out: the folder.
+        choice: of `choice.choose` from these rows; made where None.
 
     Returns:
         The files, in the order written. Equal records give equal bytes.
     """
-    groups = experiments(items_of(rows))
-    return [
-        path for name, figure in figures(groups, forest_lines(comparisons, groups)) for path in save(figure, out / name)
-    ]
+    choice = choice or choose(experiments(items_of(rows)), comparisons)
+    return [path for name, figure in figures(choice.drawn, choice.differences) for path in save(figure, out / name)]
 
 
 def figures(
