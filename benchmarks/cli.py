@@ -14,10 +14,10 @@ import tyro
 from benchmarks.config import RunConfig
 from benchmarks.presets import PRESETS, preset
 from benchmarks.pretrain_config import DEFAULT_RESULTS as DEFAULT_BACKBONES
+from benchmarks.record import DEFAULT_RESULTS
 from fewshot.errors import InputError, one_of
 from fewshot.learners import METHODS
 
-DEFAULT_RESULTS = Path("results/runs")
 DEFAULT_FEATURES = Path("results/features")
 
 

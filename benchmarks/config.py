@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Annotated, Any
 
 import tyro
 
+from benchmarks.record import config_sha256
 from fewshot.engine.train import TrainingOptions
 from fewshot.errors import InputError, one_of
 from fewshot.learners import METHODS
@@ -105,8 +105,3 @@ class RunConfig:
 
 def _plain(value: Any) -> Any:
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-
-
-def config_sha256(options: dict[str, Any]) -> str:
-    """SHA-256 of options as canonical JSON."""
-    return hashlib.sha256(json.dumps(options, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

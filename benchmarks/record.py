@@ -8,7 +8,7 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,12 @@ from fewshot.files import write_text
 
 RECORD_VERSION = 1
 RECORD_NAME = "record.json"
+DEFAULT_RESULTS = Path("results/runs")
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """By version: makes of a record of that version one of the next, without changing its argument."""
+_UNHASHED = ("digest", "text_sha256", "measured")
+"""What the digest leaves out."""
+_TEXT_SHA256, _MEASURED = b'\n "text_sha256": "', b'",\n "measured": '
 _PACKAGES = ("fewshot-smooth-bench", "torch", "torchvision", "numpy", "scipy", "h5py", "learn2learn")
 
 
@@ -32,23 +36,33 @@ def write_record(path: Path, record: dict[str, Any], measured: dict[str, Any]) -
         measured: what it does not: times, memory, dates. Kept apart under "measured" and outside the digest.
 
     Returns:
-        What was written.
+        What was written. Its "text_sha256" is that of the text before it in the file: as long as it fits, the digest
+        does too, and no reader needs to work it out.
     """
     complete = {"record_version": RECORD_VERSION, **record}
-    complete |= {"digest": digest(complete), "measured": measured}
+    complete |= {"digest": digest(complete)}
+    head = json.dumps(complete, indent=1, allow_nan=False).removesuffix("\n}") + ","
+    complete |= {"text_sha256": hashlib.sha256(head.encode()).hexdigest(), "measured": measured}
     write_text(path, json.dumps(complete, indent=1, allow_nan=False) + "\n")
     return complete
 
 
-def read_record(path: Path) -> dict[str, Any]:
+def read_record(path: Path, without: Sequence[str] = ()) -> dict[str, Any]:
     """Read one record, check its digest, and bring it to the current version.
+
+    Args:
+        path: of the file.
+        without: members that are left out, "test.last" for one within another; most are not even parsed.
 
     Raises:
         InputError: where it is no record, of a version without a way to this one, or was changed after it was written.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        found, written, computed = record["record_version"], record["digest"], digest(record)
+        text = path.read_bytes()
+        as_written = _as_written(text)
+        record = json.loads((_cut(text, without) if as_written else text).decode())
+        found, written = record["record_version"], record["digest"]
+        computed = written if as_written else digest(record)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{path} is not a readable record ({error!r:.100}); delete it or run again with --fresh"
@@ -60,7 +74,50 @@ def read_record(path: Path) -> dict[str, Any]:
         )
     if computed != written:
         raise InputError(f"{path} was changed after it was written (digest); delete it or run again with --fresh")
-    return migrate(record, path)
+    record = migrate(record, path)
+    for name in without:
+        _remove(record, name.split("."))
+    return record
+
+
+def _as_written(text: bytes) -> bool:
+    """Whether nothing but what is measured can have changed since `write_record`; False also for other layouts."""
+    head, mark, tail = text.rpartition(_TEXT_SHA256)
+    sha256, measured = tail[:64], tail[64:]
+    if not mark or not measured.startswith(_MEASURED) or hashlib.sha256(head).hexdigest().encode() != sha256:
+        return False
+    return list(json.loads(b"{" + measured.removeprefix(b'",'))) == ["measured"]  # no second member of any other name
+
+
+def _cut(text: bytes, names: Sequence[str]) -> bytes:
+    """The text of a current record as `write_record` laid it out, with null for members of these names."""
+    if not text.startswith(b'{\n "record_version": %d,' % RECORD_VERSION):
+        return text  # a migration may need them
+    spans = sorted(span for name in names if (span := _span(text, name.split("."))) is not None)
+    ends, starts = [0, *(end for _, end in spans)], [*(start for start, _ in spans), len(text)]
+    return b"null".join(text[end:start] for end, start in zip(ends, starts, strict=True))
+
+
+def _span(text: bytes, names: Sequence[str]) -> tuple[int, int] | None:
+    """Where the value of a member starts and ends; None where there is none."""
+    start, end = 0, len(text) - 1
+    for depth, name in enumerate(names, 1):
+        member = b'\n%b"' % (b" " * depth)
+        key = member + name.encode() + b'": '
+        found = text.find(key, start, end)
+        if found < 0:
+            return None
+        start = found + len(key)
+        following = text.find(member, start, end)
+        end = following - 1 if following >= 0 else text.rfind(b"\n", start, end)
+    return start, end
+
+
+def _remove(record: dict[str, Any], names: Sequence[str]) -> None:
+    *parents, last = names
+    for name in parents:
+        record = record.get(name) or {}
+    record.pop(last, None)
 
 
 def migrate(record: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -102,8 +159,13 @@ def find_records(folders: Sequence[Path]) -> Iterator[Path]:
 
 def digest(record: dict[str, Any]) -> str:
     """SHA-256 over everything in a record that is the same however often the command is run or interrupted."""
-    lasting = {name: value for name, value in record.items() if name not in ("digest", "measured")}
+    lasting = {name: value for name, value in record.items() if name not in _UNHASHED}
     return hashlib.sha256(json.dumps(lasting, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def config_sha256(options: Mapping[str, Any]) -> str:
+    """SHA-256 of options as canonical JSON."""
+    return hashlib.sha256(json.dumps(options, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:

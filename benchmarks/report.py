@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import pandas as pd
 import tyro
 
-from benchmarks.cli import DEFAULT_RESULTS
+from benchmarks.record import DEFAULT_RESULTS
+from benchmarks.reporting.choice import choose
 from benchmarks.reporting.claims import judge, to_lines
 from benchmarks.reporting.compare import compare
 from benchmarks.reporting.figures import write_figures
+from benchmarks.reporting.items import experiments, items_of
 from benchmarks.reporting.page import write_page
 from benchmarks.reporting.render import NOTES, to_latex, to_text
 from benchmarks.reporting.rows import Row, load
@@ -39,6 +40,8 @@ class ReportCommand:
     """Column of tables.csv by which the rows of each table are sorted."""
     reverse: bool = False
     """Largest first."""
+    drawn: int | None = None
+    """Experiments with figures and charts, those of most runs; default: all up to 40, of more only 4."""
     format: tuple[Format, ...] = FORMATS
     """What is written."""
 
@@ -46,58 +49,51 @@ class ReportCommand:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables; write what is asked for."""
     command = tyro.cli(ReportCommand, prog="python -m benchmarks.report", args=arguments)
-    rows = load(command.runs)
-    frame = select(to_frame(rows), command.where)
-    shown = [rows[i] for i in frame.index]
-    if command.sort is not None:
-        frame = sort(frame, command.sort, command.reverse)
-    text, paths = write_report(rows, shown, frame, command.out, command.format)
+    text, paths = write_report(load(command.runs), command)
     print(f"{text}\n\nwritten to {', '.join(map(str, paths))}")
 
 
 def write_report(
-    rows: Sequence[Row],
-    shown: Sequence[Row],
-    frame: pd.DataFrame,
-    out: Path,
-    formats: Sequence[Format] = FORMATS,
-    title: str = "",
-    kinds: Sequence[str] | None = None,
+    rows: Sequence[Row], command: ReportCommand, title: str = "", kinds: Sequence[str] | None = None
 ) -> tuple[str, list[Path]]:
     """Write tables, page and figures.
 
     Args:
         rows: all of them, so that what is shown never changes a correction.
-        shown: those in the page and the figures.
-        frame: of `to_frame`, what the tables show.
-        out: the folder.
-        formats: what is written.
+        command: what of them is written, and where.
         title: of all of it; "" for none.
         kinds: of figures; None: all that the rows allow.
 
     Returns:
         The text of the tables, and what was written.
     """
+    comparisons = compare(rows)
+    frame = select(to_frame(rows, comparisons), command.where)
+    shown, lines = [rows[i] for i in frame.index], frame
+    if command.sort is not None:
+        frame = sort(frame, command.sort, command.reverse)
     verdicts = judge(rows, shown)
     text = "\n\n".join(filter(None, (f"# {title}" if title else "", to_text(frame), NOTES, to_lines(verdicts))))
     visible = {id(row) for row in shown}
-    comparisons = [comparison for comparison in compare(rows) if id(comparison.row) in visible]
+    comparisons = [comparison for comparison in comparisons if id(comparison.row) in visible]
+    choice = choose(experiments(items_of(shown, lines)), comparisons, command.drawn)
     contents = {
         "md": lambda: text + "\n",
         "csv": lambda: frame.to_csv(index=False),
         "tex": lambda: (f"% {title}\n" if title else "") + to_latex(frame),
     }
     paths = []
-    for name in dict.fromkeys(formats):
+    for name in dict.fromkeys(command.format):
         if name == "html":
-            paths.append(write_page(shown, comparisons, verdicts, out, title))
+            paths.append(write_page(shown, comparisons, verdicts, command.out, choice, title))
         elif name == "figures":
-            write_figures(shown, comparisons, out / "figures", title, kinds)
-            paths.append(out / "figures")
+            write_figures(shown, comparisons, command.out / "figures", choice, title, kinds)
+            paths.append(command.out / "figures")
         else:
-            paths.append(out / f"tables.{name}")
+            paths.append(command.out / f"tables.{name}")
             write_text(paths[-1], contents[name]())
-    return text, paths
+    notes = [choice.note] * bool(choice.note and {"html", "figures"} & set(command.format))
+    return "\n\n".join([text, *notes]), paths
 
 
 if __name__ == "__main__":

@@ -15,9 +15,8 @@ from benchmarks.paper.execute import run_jobs
 from benchmarks.paper.experiments import EXPERIMENTS, QUICK
 from benchmarks.paper.jobs import Places
 from benchmarks.paper.plan import FAILED, Plan, Step, make_plan
-from benchmarks.report import write_report
+from benchmarks.report import ReportCommand, write_report
 from benchmarks.reporting.rows import load
-from benchmarks.reporting.tables import to_frame
 from fewshot.console import run_command
 from fewshot.data.catalog import open_dataset
 from fewshot.errors import InputError, one_of
@@ -107,8 +106,7 @@ def _report(plan: Plan, out: Path, title: str, figures: Sequence[str]) -> None:
     paths = [step.path for step in plan.steps if step.shown and step.path is not None]
     if not paths:
         return
-    rows = load(paths)
-    text, written = write_report(rows, rows, to_frame(rows), out, title=title, kinds=figures)
+    text, written = write_report(load(paths), ReportCommand(out=out), title, figures)
     times = out / "wall_times.md"
     write_text(times, f"# {title}: wall times\n\n{_times(plan)}\n")
     print(f"\n{text}\n\nwritten to {', '.join(map(str, [*written, times]))}")

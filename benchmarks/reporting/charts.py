@@ -24,9 +24,9 @@ Chart = dict[str, Any]
 def charts_of(groups: Sequence[Experiment], differences: Mapping[str, Sequence[ForestLine]]) -> list[Chart]:
     """Everything interactive on the page, in reading order."""
     found = [_forest(metric, lines) for metric, lines in differences.items()]
-    for make in (_learning, _training, _episodes, _smoothness, _cost):
-        found += [chart for group in groups if (chart := make(group)) is not None]
-    return found
+    kinds = (_learning, _training, _episodes, _smoothness, _cost)
+    by_group = [[make(group) for make in kinds] for group in groups]  # the records of a group are read once
+    return found + [chart for charts in zip(*by_group, strict=True) for chart in charts if chart is not None]
 
 
 def _chart(kind: str, group: Experiment, title: str, note: str, panels: Sequence[dict[str, Any]]) -> Chart | None:

@@ -8,7 +8,8 @@ from itertools import groupby
 
 from benchmarks.reporting.compare import Comparison, compare_pairs
 from benchmarks.reporting.render import escape_markdown
-from benchmarks.reporting.rows import LABELS, Row
+from benchmarks.reporting.rows import Row
+from benchmarks.reporting.runs import LABELS
 from benchmarks.reporting.tables import settings_of
 
 SUPPORTED, CONTRADICTED, NOT_DECIDED = "supported", "contradicted", "not decided"

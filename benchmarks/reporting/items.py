@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from benchmarks.reporting.compare import Comparison
 from benchmarks.reporting.drawn import Cost, ForestLine, Response, Series, Spread
@@ -191,11 +192,16 @@ def _experiment(members: Sequence[Item], ambiguous: bool) -> Experiment:
     return Experiment(title, f"{slug}-{mark}" if ambiguous else slug, first.track, first.dataset, tuple(members))
 
 
-def items_of(rows: Sequence[Row]) -> list[Item]:
-    """The rows of `rows.load`, with what the tables say about each."""
+def items_of(rows: Sequence[Row], frame: pd.DataFrame | None = None) -> list[Item]:
+    """The rows of `rows.load`, with what the tables say about each.
+
+    Args:
+        rows: of `rows.load`, or some of them.
+        frame: the lines of these rows in `tables.to_frame`, in their order; made of these rows alone where None.
+    """
     if not rows:
         return []
-    frame = to_frame(rows)
+    frame = to_frame(rows) if frame is None else frame
     columns = (frame[name] for name in ("settings", "best", "paper", "paper_spread"))
     return [
         Item(row, settings, bool(best), f"{paper:.2f} ± {spread:.2f}" if np.isfinite(paper) else "")

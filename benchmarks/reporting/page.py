@@ -11,9 +11,10 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 from benchmarks.reporting.charts import charts_of
+from benchmarks.reporting.choice import Choice, choose
 from benchmarks.reporting.claims import Verdict
 from benchmarks.reporting.compare import Comparison
-from benchmarks.reporting.items import Experiment, experiments, forest_lines, items_of
+from benchmarks.reporting.items import Experiment, experiments, items_of
 from benchmarks.reporting.lines import tables_of
 from benchmarks.reporting.provenance import provenance
 from benchmarks.reporting.rows import Row
@@ -22,7 +23,12 @@ from fewshot.files import write_text
 
 
 def write_page(
-    rows: Sequence[Row], comparisons: Sequence[Comparison], claims: Sequence[Verdict], out: Path, title: str = ""
+    rows: Sequence[Row],
+    comparisons: Sequence[Comparison],
+    claims: Sequence[Verdict],
+    out: Path,
+    choice: Choice | None = None,
+    title: str = "",
 ) -> Path:
     """Write report.html: verdicts first, then tables, charts, and the provenance of every row.
 
@@ -31,20 +37,28 @@ def write_page(
         comparisons: of `compare.compare`.
         claims: of `claims.judge`.
         out: the folder.
+        choice: of `choice.choose` from these rows; made where None.
         title: of the page; a general one where empty.
 
     Returns:
         The file. Equal records give equal bytes.
     """
     path = out / "report.html"
-    write_text(path, render(rows, comparisons, claims, title))
+    write_text(path, render(rows, comparisons, claims, choice, title))
     return path
 
 
-def render(rows: Sequence[Row], comparisons: Sequence[Comparison], claims: Sequence[Verdict], title: str = "") -> str:
+def render(
+    rows: Sequence[Row],
+    comparisons: Sequence[Comparison],
+    claims: Sequence[Verdict],
+    choice: Choice | None = None,
+    title: str = "",
+) -> str:
     """The page as text."""
-    groups = experiments(items_of(rows))
-    charts = charts_of(groups, forest_lines(comparisons, groups))
+    choice = choice or choose(experiments(items_of(rows)), comparisons)
+    groups = choice.groups
+    charts = charts_of(choice.drawn, choice.differences)
     cards = cards_of(claims, groups)
     context: dict[str, Any] = {
         "title": title or "Benchmark report",
@@ -55,6 +69,7 @@ def render(rows: Sequence[Row], comparisons: Sequence[Comparison], claims: Seque
         "scales": scales_of(cards),
         "tables": tables_of(groups, comparisons),
         "charts": charts,
+        "note": choice.note,
         "options": _options(groups),
         "data": {"charts": charts, **provenance(groups)},
         "plotly": get_plotlyjs() if charts else "",

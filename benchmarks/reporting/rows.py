@@ -5,23 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.config import config_sha256
-from benchmarks.record import find_records, read_record
-from fewshot.engine.statistics import Interval, PairedDifference, mean_interval, paired_difference
+from benchmarks.parallel import mapped
+from benchmarks.record import find_records
+from benchmarks.reporting.runs import LABELS, Run, read_run, run_of
+from fewshot.console import progress
+from fewshot.engine.statistics import Interval, PairedDifference, mean_interval, signed_rank
 from fewshot.errors import InputError
-
-LABELS = {
-    "few_shot": ("dataset", "way", "shot", "method", "regularizer"),
-    "general": ("dataset", "task", "source", "optimizer", "regularizer"),
-}
-"""What names a row of each track; rows alike in these are told apart by their settings. The source of a transferred
-optimizer is the task it was meta-trained on, "" where that is the task itself."""
-_SOURCE_RUN = ("weights", "seed", "config_sha256")
 
 
 @dataclass(frozen=True)
@@ -85,6 +80,10 @@ class Row:
 
     def interval(self) -> Interval | None:
         """Over problems for one seed, over the seeds' means for several; of what did not diverge (None: nothing)."""
+        return self._finite_interval
+
+    @cached_property
+    def _finite_interval(self) -> Interval | None:
         return _interval([values[np.isfinite(values)] for values in self.values.values()])
 
     def pooled(self) -> Interval | None:
@@ -92,25 +91,37 @@ class Row:
         values = np.concatenate([np.empty(0), *self.values.values()])
         return _interval([values[np.isfinite(values)]])
 
+    def margin(self, other: Row) -> Interval | None:
+        """The mean and interval of `difference` alone, which cost far less than its p."""
+        pairs = self._pairs(other)
+        return None if pairs is None else _margin(pairs)
+
     def difference(self, other: Row) -> Difference | None:
         """To another row on the same problems, over the seeds both have (None if there is no pair).
 
         A hand-designed optimizer is paired with every seed of a learned one. The interval is over problems for one
         seed, over seeds for several; p is over problems, with differences averaged over seeds.
         """
-        if self.tested_on != other.tested_on or self.metric != other.metric:
+        pairs = self._pairs(other)
+        interval = None if pairs is None else _margin(pairs)
+        if pairs is None or interval is None:
             return None
-        pairs = np.array([a - b for a, b in _paired_seeds(self, other)])
         finite = np.isfinite(pairs)
-        by_seed = [values[mask] for values, mask in zip(pairs, finite, strict=True) if mask.any()]
-        interval = _interval(by_seed)
-        if interval is None:
-            return None
         kept = finite.any(axis=0)
         means = np.where(finite, pairs, 0.0).sum(axis=0)[kept] / finite.sum(axis=0)[kept]
-        p = paired_difference(means, np.zeros(len(means))).p
-        unit = "seeds" if len(by_seed) > 1 else self.problem
-        return Difference(interval.mean, interval.half_width, interval.n, p, unit, int((~finite).sum()))
+        unit = "seeds" if finite.any(axis=1).sum() > 1 else self.problem
+        dropped = int((~finite).sum())
+        return Difference(interval.mean, interval.half_width, interval.n, signed_rank(means), unit, dropped)
+
+    def _pairs(self, other: Row) -> np.ndarray | None:
+        """Differences [seeds, problems]; None where the two were not tested on the same problems."""
+        if self.tested_on != other.tested_on or self.metric != other.metric:
+            return None
+        return np.array([a - b for a, b in _paired_seeds(self, other)])
+
+
+def _margin(pairs: np.ndarray) -> Interval | None:
+    return _interval([values[np.isfinite(values)] for values in pairs])
 
 
 def _paired_seeds(a: Row, b: Row) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -129,32 +140,30 @@ def _interval(by_seed: Sequence[np.ndarray]) -> Interval | None:
     return mean_interval(by_seed[0] if len(by_seed) == 1 else [values.mean() for values in by_seed])
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What one record adds to its row."""
-
-    key: tuple[str, ...]
-    seed: int
-    values: np.ndarray | None
-    losses: np.ndarray | None
-    shared: Mapping[str, Any]
-    record: Mapping[str, Any]
-
-
 def load(folders: Sequence[Path]) -> list[Row]:
     """Read every record at or below `folders`; unreadable ones are named on standard error and left out.
 
     Records of other tracks, such as pre-trained backbones, are no rows and left out without a word.
     """
+    paths = list(find_records(folders))
     runs = []
-    for path in find_records(folders):
-        try:
-            record = read_record(path)
-            if record.get("track") in LABELS:
-                runs.append(_run(record, str(path)))
-        except InputError as error:
-            print(f"left out: {error}", file=sys.stderr)
+    with mapped(_read, paths, least=500, chunk=50) as found, progress() as display:
+        task = display.add_task("records", total=len(paths), note="")
+        for run in found:
+            display.advance(task)
+            if isinstance(run, str):
+                print(f"left out: {run}", file=sys.stderr)
+            elif run is not None:
+                runs.append(run)
     return _group(runs)
+
+
+def _read(path: Path) -> Run | str | None:
+    """The run, or why it is left out."""
+    try:
+        return read_run(path)
+    except InputError as error:
+        return str(error)
 
 
 def group(records: Iterable[Mapping[str, Any]]) -> list[Row]:
@@ -166,18 +175,18 @@ def group(records: Iterable[Mapping[str, Any]]) -> list[Row]:
     Raises:
         InputError: where a record lacks what its track needs.
     """
-    return _group([_run(record, "a record") for record in records])
+    return _group([run_of(record, "a record") for record in records])
 
 
-def _group(runs: Iterable[_Run]) -> list[Row]:
-    groups: dict[tuple[str, ...], dict[int, _Run]] = {}
+def _group(runs: Iterable[Run]) -> list[Row]:
+    groups: dict[tuple[str, ...], dict[int, Run]] = {}
     for run in sorted(runs, key=_age):
         groups.setdefault(run.key, {})[run.seed] = run
     rows = [_row([members[seed] for seed in sorted(members)]) for _, members in sorted(groups.items())]
     return sorted(rows, key=lambda row: (row.track, *_sort_key(row), row.partner))
 
 
-def _age(run: _Run) -> tuple[str, str]:
+def _age(run: Run) -> tuple[str, str]:
     measured = run.record.get("measured") or {}
     return str(measured.get("finished", "")), str(run.record.get("digest", ""))
 
@@ -187,7 +196,7 @@ def _sort_key(row: Row) -> tuple[Any, ...]:
     return (*labels[:-1], "" if row.plain else labels[-1])
 
 
-def _row(members: Sequence[_Run]) -> Row:
+def _row(members: Sequence[Run]) -> Row:
     finished = [run for run in members if run.values is not None]
     return Row(
         **(finished or members)[0].shared,  # a failed run does not know whether its task has an accuracy
@@ -196,77 +205,3 @@ def _row(members: Sequence[_Run]) -> Row:
         records=tuple(run.record for run in members),
         failed=len(members) - len(finished),
     )
-
-
-def _run(record: Mapping[str, Any], name: str) -> _Run:
-    try:
-        return _few_shot(record) if record["track"] == "few_shot" else _general(record)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise InputError(f"{name} lacks what a table needs ({error!r:.100}); run again with --fresh") from error
-
-
-def _few_shot(record: Mapping[str, Any]) -> _Run:
-    config = record["config"]
-    backbone = (record.get("backbone") or {}).get("sha256", "")
-    test = (record["dataset"]["fingerprint"], record["manifests"]["test"]["sha256"])
-    identity = (*test, backbone)
-    values = None
-    if record["status"] == "finished":
-        values = 100 * np.asarray(record["test"]["best"]["correct"], dtype=np.float64) / record["queries_per_episode"]
-    shared = {
-        "track": "few_shot",
-        "config": config,
-        "labels": {name: config[name] for name in LABELS["few_shot"]},
-        "metric": "accuracy",
-        "transductive": record["transductive"],
-        "tested_on": test,
-        "partner": (config_sha256(_without_regularizer(config)), *identity),
-    }
-    key = (config_sha256(config), str(record["transductive"]), *identity)
-    return _Run(key, record["seed"], values, None, shared, record)
-
-
-def _general(record: Mapping[str, Any]) -> _Run:
-    source = record["config"]["transfer"]
-    config = {**record["config"], "transfer": _without(source, _SOURCE_RUN)}
-    plain = {**_without_regularizer(config), "transfer": _without(source, (*_SOURCE_RUN, "optimizer_name"))}
-    test = (record["dataset"]["fingerprint"], record["protocol"]["sha256"])
-    losses = values = None
-    if record["status"] == "finished":
-        runs = sorted(record["test"]["best"]["runs"], key=lambda run: run["initialization"])
-        losses, accuracies = _final(runs, "test_loss"), _final(runs, "test_accuracy")
-        values = losses if accuracies is None else 100 * accuracies
-    labels = {
-        "dataset": record["dataset"]["name"],
-        "task": config["task"],
-        "source": source["task"] if source else "",
-        "optimizer": config["optimizer"],
-        "regularizer": config["regularizer"],
-    }
-    shared = {
-        "track": "general",
-        "config": config,
-        "labels": labels,
-        "metric": "loss" if values is not None and values is losses else "accuracy",
-        "transductive": False,
-        "tested_on": test,
-        "partner": (config_sha256(plain), *test),
-    }
-    seed = source["seed"] if source else record["seed"]
-    return _Run((config_sha256(config), *test), seed, values, losses, shared, record)
-
-
-def _final(runs: Sequence[Mapping[str, Any]], name: str) -> np.ndarray | None:
-    """[initializations], NaN where a run diverged; None where the task has no such number."""
-    if all(run[name] is None for run in runs):
-        return None
-    last = [run[name][-1] if run["diverged_at"] is None else np.nan for run in runs]
-    return np.asarray(last, dtype=np.float64)
-
-
-def _without_regularizer(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {**config, "regularizer": "none", "penalty": None}
-
-
-def _without(options: Mapping[str, Any] | None, names: Sequence[str]) -> dict[str, Any] | None:
-    return None if options is None else {name: value for name, value in options.items() if name not in names}

@@ -10,7 +10,8 @@ import pandas as pd
 
 from benchmarks.reporting.compare import Comparison, compare, table_of
 from benchmarks.reporting.published import published
-from benchmarks.reporting.rows import LABELS, Row
+from benchmarks.reporting.rows import Row
+from benchmarks.reporting.runs import LABELS
 from fewshot.engine.statistics import Interval
 from fewshot.errors import InputError, one_of
 
@@ -20,7 +21,7 @@ COLUMNS = ("dataset", "task", "source", "way", "shot", "method", "regularizer")
 FILTERS = ("table", "track", *COLUMNS, "metric")
 
 
-def to_frame(rows: Sequence[Row]) -> pd.DataFrame:
+def to_frame(rows: Sequence[Row], comparisons: Sequence[Comparison] | None = None) -> pd.DataFrame:
     """The numbers of a table, a line a row, in the order of `rows`; NaN or "" where there is none.
 
     Columns: table, track, `COLUMNS`, transductive; metric, value and half_width over n units, unit (problems or
@@ -28,11 +29,15 @@ def to_frame(rows: Sequence[Row]) -> pd.DataFrame:
     all problems; paper and paper_spread, as published;
     difference to the plain partner, its half_width, n, unit and dropped pairs, p, holm, more (see `Comparison`);
     best; settings, which tells apart rows of equal labels. Accuracies are in %, differences in percentage points.
+
+    Args:
+        rows: of `rows.load`.
+        comparisons: of `compare.compare`; made where None.
     """
-    comparisons = {id(c.row): c for c in compare(rows)}
+    found = {id(c.row): c for c in (compare(rows) if comparisons is None else comparisons)}
     best = {id(row) for row in best_rows(rows)}
     lines = [
-        {**_numbers(row), **_comparison(comparisons.get(id(row))), "best": id(row) in best, "settings": settings}
+        {**_numbers(row), **_comparison(found.get(id(row))), "best": id(row) in best, "settings": settings}
         for row, settings in zip(rows, settings_of(rows), strict=True)
     ]
     return pd.DataFrame(lines)
@@ -53,9 +58,10 @@ def best_rows(rows: Sequence[Row]) -> list[Row]:
 def _best(rows: Sequence[Row]) -> Row | None:
     sign = 1 if rows[0].higher_is_better else -1
     best = max(rows, key=lambda row: sign * (row.interval() or _NOTHING).mean)
-    differences = [best.difference(row) for row in rows if row is not best]
-    clear = [d is not None and sign * d.mean > d.half_width for d in differences]
-    return best if clear and all(clear) and not best.diverged else None
+    if best.diverged or len(rows) == 1:
+        return None
+    margins = (best.margin(row) for row in rows if row is not best)
+    return best if all(m is not None and sign * m.mean > m.half_width for m in margins) else None
 
 
 def _numbers(row: Row) -> dict[str, Any]:

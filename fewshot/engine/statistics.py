@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,13 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     n = len(values)
     if n == 1:
         return Interval(float(values[0]), float("nan"), 1)
-    half_width = stats.t.ppf((1 + confidence) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    half_width = _critical(confidence, n) * values.std(ddof=1) / np.sqrt(n)
     return Interval(float(values.mean()), float(half_width), n)
+
+
+@cache
+def _critical(confidence: float, n: int) -> float:
+    return float(stats.t.ppf((1 + confidence) / 2, n - 1))
 
 
 def paired_difference(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> PairedDifference:
@@ -60,10 +66,11 @@ def paired_difference(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> P
     """
     difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
     interval = mean_interval(difference, confidence)
-    return PairedDifference(interval.mean, interval.half_width, interval.n, _wilcoxon(difference))
+    return PairedDifference(interval.mean, interval.half_width, interval.n, signed_rank(difference))
 
 
-def _wilcoxon(difference: np.ndarray) -> float:
+def signed_rank(difference: np.ndarray) -> float:
+    """The p-value of Wilcoxon's signed-rank test that differences [n], finite, are symmetric about zero."""
     if not difference.any():
         return 1.0
     with warnings.catch_warnings():
@@ -113,10 +120,23 @@ def pairs_needed(effect: float, target: float = 0.8, alpha: float = 0.05, larges
     """
     if not np.isfinite(effect) or effect == 0 or power(effect, largest, alpha) < target:
         return None
-    low, high = 1, 2
-    while power(effect, high, alpha) < target:
-        low, high = high, 2 * high
+    low, high = _bracket(effect, target, alpha, largest)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if power(effect, middle, alpha) < target else (low, middle)
     return high
+
+
+def _bracket(effect: float, target: float, alpha: float, largest: int) -> tuple[int, int]:
+    """(too few pairs, enough pairs), close around the normal approximation, whose power costs nothing."""
+    normal = (stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(target)) / abs(effect)
+    guess, step = int(min(max(normal**2, 2), largest)), 2
+    if power(effect, guess, alpha) < target:
+        low = guess
+        while power(effect, high := min(low + step, largest), alpha) < target:
+            low, step = high, 2 * step
+        return low, high
+    high = guess
+    while (low := max(high - step, 1)) > 1 and power(effect, low, alpha) >= target:
+        high, step = low, 2 * step
+    return low, high

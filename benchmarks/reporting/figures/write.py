@@ -7,6 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from benchmarks.reporting.choice import Choice, choose
 from benchmarks.reporting.compare import Comparison
 from benchmarks.reporting.drawn import ForestLine, Series
 from benchmarks.reporting.figures.cost import cost_figure
@@ -16,7 +17,7 @@ from benchmarks.reporting.figures.forest import forest_figure
 from benchmarks.reporting.figures.smoothness import smoothness_figure
 from benchmarks.reporting.figures.style import name_figure, save
 from benchmarks.reporting.figures.training import step_sizes_figure, training_figure
-from benchmarks.reporting.items import FEW_SHOT, GENERAL, Experiment, Item, experiments, forest_lines, items_of
+from benchmarks.reporting.items import FEW_SHOT, GENERAL, Experiment, Item, experiments, items_of
 from benchmarks.reporting.rows import Row
 from benchmarks.reporting.series import LONG, thin
 
@@ -34,6 +35,7 @@ def write_figures(
     rows: Sequence[Row],
     comparisons: Sequence[Comparison],
     out: Path,
+    choice: Choice | None = None,
     title: str = "",
     kinds: Sequence[str] | None = None,
 ) -> list[Path]:
@@ -43,15 +45,16 @@ def write_figures(
         rows: of `rows.load`.
         comparisons: of `compare.compare`.
         out: the folder.
+        choice: of `choice.choose` from these rows; made where None.
         title: a line above that of every figure; none where empty.
         kinds: only these, of `KINDS`.
 
     Returns:
         The files, in the order written. Equal records give equal bytes.
     """
-    groups = experiments(items_of(rows))
+    choice = choice or choose(experiments(items_of(rows)), comparisons)
     paths = []
-    for name, figure in figures(groups, forest_lines(comparisons, groups), KINDS if kinds is None else kinds):
+    for name, figure in figures(choice.drawn, choice.differences, KINDS if kinds is None else kinds):
         if title:
             name_figure(figure, f"{title}\n{figure.get_suptitle()}")
         paths += save(figure, out / name)
