@@ -52,6 +52,8 @@ class UnrollOptions:
     """Batch of the loss after a step: the step's own (authors' code), or the next step's, which costs half as much."""
     meta_rate: float = 1e-4
     """Learning rate of Adam on the optimizer."""
+    meta_decay: Literal["none", "cosine"] = "none"
+    """How that falls over the unrolls: not at all (the paper), or to zero along half a cosine."""
     clamp: float = 1.0
     """Bound of each element of the meta-gradient."""
     meta_batch: int = 1
@@ -81,6 +83,11 @@ class UnrollOptions:
                 f"training.horizon {self.horizon} is no multiple of training.truncation {self.truncation}; make it one"
             )
         check_curriculum(self.curriculum, self.horizon, self.truncation, self.unrolls)
+
+    def meta_rate_at(self, unroll: int) -> float:
+        """Learning rate of Adam in an unroll, counted from 0."""
+        share = (1 + math.cos(math.pi * unroll / self.unrolls)) / 2 if self.meta_decay == "cosine" else 1.0
+        return share * self.meta_rate
 
 
 class UnrollObserver(Protocol):
@@ -189,6 +196,8 @@ class UnrollTrainer:
             loss, penalty and final_loss of the unroll; of one of imitation, distance and penalty.
         """
         options = self.options
+        for group in self.adam.param_groups:
+            group["lr"] = options.meta_rate_at(index)
         problems = [self._problem(derive(self.seed, "problem", index, i)) for i in range(options.meta_batch)]
         seed = derive(self.seed, "unroll", index)
         of_core = (self.core, self.regularizer, problems, seed, options.judged_on, options.recompute)

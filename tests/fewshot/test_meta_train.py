@@ -45,11 +45,12 @@ def trainer(
 
 @pytest.mark.parametrize("killed_at", [1, 4])
 def test_killed_and_continued_is_not_killed(tmp_path: Path, killed_at: int) -> None:
-    whole = trainer()
+    options = replace(OPTIONS, meta_decay="cosine")
+    whole = trainer(options)
     whole.run(Quiet())
     with pytest.raises(Killed):
-        trainer(checkpoint=tmp_path / "c.pt").run(KilledAt(killed_at))
-    continued = trainer(checkpoint=tmp_path / "c.pt")
+        trainer(options, checkpoint=tmp_path / "c.pt").run(KilledAt(killed_at))
+    continued = trainer(options, checkpoint=tmp_path / "c.pt")
     assert continued.progress.unroll == killed_at - 1
     continued.run(Quiet())
     for name, weights in whole.core.state_dict().items():
@@ -125,6 +126,19 @@ def test_meta_gradients_are_clamped_element_by_element(monkeypatch: pytest.Monke
     running.run(Quiet())
     assert len(seen) == 2
     assert seen == pytest.approx([1e-3, 1e-3])
+
+
+def test_the_meta_rate_falls_along_half_a_cosine() -> None:
+    options = replace(OPTIONS, meta_decay="cosine", unrolls=4, validate_every=4)
+    running = trainer(options)
+    seen: list[float] = []
+    running.adam.register_step_pre_hook(lambda adam, *_: seen.append(adam.param_groups[0]["lr"]))
+    running.run(Quiet())
+    half = 0.5**0.5
+    expected = [1, (1 + half) / 2, 0.5, (1 - half) / 2]
+    assert seen[::2] == seen[1::2]  # two truncations an unroll
+    assert seen[::2] == pytest.approx([share * options.meta_rate for share in expected])
+    assert [OPTIONS.meta_rate_at(i) for i in range(4)] == [OPTIONS.meta_rate] * 4
 
 
 @pytest.mark.parametrize("name", LEARNED)
