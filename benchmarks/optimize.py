@@ -164,7 +164,7 @@ class Learned(Experiment):
             except MetaTrainingFailed as error:
                 failure = str(error)
         progress = trainer.progress
-        kept = ("unroll", "skipped", "best_unroll", "best_loss", "curve", "validation")
+        kept = ("unroll", "skipped", "best_unroll", "best_loss", "curve", "imitation", "validation", "stages")
         found = {
             "meta_parameters": sum(p.numel() for p in core.parameters()),
             "training": {name: getattr(progress, name) for name in kept},

@@ -44,8 +44,8 @@ class OptimizeObserver:
         self._display.advance(self._task)
 
     def step(self, unroll: int, scalars: dict[str, float]) -> None:
-        note = f"loss {scalars['loss']:.3f}{self._validated}"
-        self._display.update(self._task, completed=unroll, note=note)
+        name = "distance" if "distance" in scalars else "loss"
+        self._display.update(self._task, completed=unroll, note=f"{name} {scalars[name]:.3g}{self._validated}")
         for name, value in scalars.items():
             self._writer.add_scalar(f"train/{name}", value, unroll)
 

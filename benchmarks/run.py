@@ -128,6 +128,7 @@ class FewShotRun:
 
     def _identity(self) -> dict[str, str]:
         identity = {
+            "number of classes (way)": str(self.config.way),  # first to be named: weights are tied to it
             "configuration": self.config.sha256(),
             "dataset": self.dataset.fingerprint,
             "seed": str(self.seed),

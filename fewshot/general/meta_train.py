@@ -20,10 +20,13 @@ from torch import Tensor, nn
 from fewshot.engine.checkpoint import load_checkpoint, save_checkpoint, snapshot
 from fewshot.engine.train import FAILURES_IN_A_ROW, MetaTrainingFailed
 from fewshot.errors import InputError
+from fewshot.general.curriculum import Curriculum, check_curriculum
 from fewshot.general.evaluate import final_losses
+from fewshot.general.imitation import Imitation, ImitationOptions
 from fewshot.general.stepping import LearnedStepper
 from fewshot.general.tasks import Problem
 from fewshot.general.unroll import Truncation, Unroll, Weighting, step_weights
+from fewshot.general.variation import VariationOptions, varied
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
 from fewshot.regularizers.base import Regularizer
 from fewshot.seeding import derive
@@ -36,7 +39,9 @@ class UnrollOptions:
     unrolls: int = 2000
     """Trainings of a fresh network (authors' code: 200 epochs of 10)."""
     horizon: int = 200
-    """T_total, steps of each."""
+    """T_total, steps of each; with a curriculum, of the last stage."""
+    curriculum: tuple[int, ...] = ()
+    """Shorter horizons to begin with, one a stage; none by default."""
     truncation: int = 20
     """T, steps per update of the optimizer."""
     batch_size: int = 128
@@ -57,6 +62,10 @@ class UnrollOptions:
     """Unrolls between validations."""
     validation_problems: int = 5
     """Fixed initializations; the optimizer with the least mean validation loss at the end of the horizon is tested."""
+    variation: VariationOptions = field(default_factory=VariationOptions)
+    """Of training problems alone."""
+    imitation: ImitationOptions = field(default_factory=ImitationOptions)
+    """Of a hand-designed optimizer, in some of the unrolls."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -71,6 +80,7 @@ class UnrollOptions:
             raise InputError(
                 f"training.horizon {self.horizon} is no multiple of training.truncation {self.truncation}; make it one"
             )
+        check_curriculum(self.curriculum, self.horizon, self.truncation, self.unrolls)
 
 
 class UnrollObserver(Protocol):
@@ -94,8 +104,12 @@ class UnrollProgress:
     best_loss: float | None = None
     curve: list[dict[str, float]] = field(default_factory=list)
     """Every finished unroll: its number, mean loss and penalty (λ R) over steps, loss after the last step."""
+    imitation: list[dict[str, float]] = field(default_factory=list)
+    """Every finished unroll of imitation instead: its number, mean distance to the teacher and penalty over steps."""
     validation: list[dict[str, float | None]] = field(default_factory=list)
-    """unroll and loss; None where a problem diverged."""
+    """unroll, horizon and loss; None where a problem diverged."""
+    stages: list[dict[str, int]] = field(default_factory=list)
+    """Of the curriculum, those begun: horizon, and unrolls done before."""
     seconds: float = 0.0
     interruptions: int = 0
 
@@ -135,7 +149,8 @@ class UnrollTrainer:
         self.problem, self.validation, self.identity = problem, validation, identity
         self.checkpoint, self.checkpoint_seconds = checkpoint, checkpoint_seconds
         self.adam = torch.optim.Adam(core.parameters(), options.meta_rate)
-        self.progress = UnrollProgress()
+        self.curriculum = Curriculum((*options.curriculum, options.horizon), options.unrolls)
+        self.progress = UnrollProgress(stages=[{"horizon": self.curriculum.horizons[0], "unroll": 0}])
         self.best = snapshot(core)
         if checkpoint is not None and checkpoint.exists():
             self._restore(checkpoint)
@@ -152,11 +167,15 @@ class UnrollTrainer:
             scalars = self._unroll(progress.unroll)
             progress.unroll += 1
             if scalars is not None:
-                progress.curve.append({"unroll": progress.unroll, **scalars})
+                kept = progress.imitation if "distance" in scalars else progress.curve
+                kept.append({"unroll": progress.unroll, **scalars})
                 observer.step(progress.unroll, scalars)
-            due = progress.unroll % self.options.validate_every == 0 or progress.unroll == self.options.unrolls
+            due = progress.unroll % self.options.validate_every == 0
+            due = due or progress.unroll == self.curriculum.deadline(self._stage)
             if due:
-                observer.validated(progress.unroll, *self._validate())
+                loss, improved = self._validate()
+                observer.validated(progress.unroll, loss, improved)
+                self._advance(improved)
             progress.seconds = before + time.monotonic() - started
             if due or time.monotonic() - saved > self.checkpoint_seconds:
                 self._save()
@@ -164,13 +183,19 @@ class UnrollTrainer:
         return progress
 
     def _unroll(self, index: int) -> dict[str, float] | None:
-        """Train fresh networks once, the optimizer after every truncation; None where that was not finite."""
+        """Train fresh networks once, the optimizer after every truncation; None where that was not finite.
+
+        Returns:
+            loss, penalty and final_loss of the unroll; of one of imitation, distance and penalty.
+        """
         options = self.options
-        problems = [self.problem(derive(self.seed, "problem", index, i)) for i in range(options.meta_batch)]
+        problems = [self._problem(derive(self.seed, "problem", index, i)) for i in range(options.meta_batch)]
         seed = derive(self.seed, "unroll", index)
-        unroll = Unroll(self.core, self.regularizer, problems, seed, options.judged_on, options.recompute)
+        of_core = (self.core, self.regularizer, problems, seed, options.judged_on, options.recompute)
+        imitates = options.imitation.decide(derive(self.seed, "imitation", index))
+        unroll = Imitation(*of_core, teacher=options.imitation.start()) if imitates else Unroll(*of_core)
         parts = []
-        for k in range(options.horizon // options.truncation):
+        for k in range(self.curriculum.horizons[self._stage] // options.truncation):
             part = unroll.truncation(step_weights(options.weighting, k, options.truncation))
             if not self._meta_step(part):
                 self._skip(index)
@@ -179,7 +204,12 @@ class UnrollTrainer:
         self.progress.skipped_in_a_row = 0
         losses, penalties = (torch.cat([getattr(p, name) for p in parts]) for name in ("loss", "penalty"))
         found = torch.stack([losses.mean(), penalties.mean(), losses[-1]]).tolist()
+        if imitates:
+            return {"distance": found[0], "penalty": found[1]}
         return dict(zip(("loss", "penalty", "final_loss"), found, strict=True))
+
+    def _problem(self, seed: int) -> Problem:
+        return varied(self.problem(seed), self.options.variation, derive(seed, "variation"))
 
     def _meta_step(self, part: Truncation) -> bool:
         """Update the optimizer, unless something was not finite: whether it was."""
@@ -202,17 +232,34 @@ class UnrollTrainer:
             )
 
     def _validate(self) -> tuple[float, bool]:
-        """Mean final loss on the validation problems, and whether it is the best so far."""
-        progress = self.progress
-        losses = final_losses(self.validation, lambda w: LearnedStepper(self.core, w), self.options.horizon)
-        loss = float(np.mean(losses))
+        """Mean final loss on the validation problems, and whether it is the best so far at this horizon."""
+        progress, horizon = self.progress, self.curriculum.validated_at(self._stage)
+        loss = float(np.mean(final_losses(self.validation, lambda w: LearnedStepper(self.core, w), horizon)))
         finite = math.isfinite(loss)
-        progress.validation.append({"unroll": progress.unroll, "loss": loss if finite else None})
+        progress.validation.append({"unroll": progress.unroll, "horizon": horizon, "loss": loss if finite else None})
         better = finite and (progress.best_loss is None or loss < progress.best_loss)
         if better:
             progress.best_loss, progress.best_unroll = loss, progress.unroll
             self.best = snapshot(self.core)
         return loss, better
+
+    @property
+    def _stage(self) -> int:
+        return len(self.progress.stages) - 1
+
+    def _advance(self, improved: bool) -> None:
+        """Begin the curriculum's next stage from the best optimizer of this one, if this one is over."""
+        progress, stage = self.progress, self._stage
+        begun = progress.stages[-1]["unroll"]
+        losses = [point["loss"] for point in progress.validation if (point["unroll"] or 0) > begun]
+        if not self.curriculum.is_over(stage, progress.unroll, losses, improved):
+            return
+        if progress.best_loss is not None:
+            self.core.load_state_dict(self.best)
+        self.adam = torch.optim.Adam(self.core.parameters(), self.options.meta_rate)
+        progress.stages.append({"horizon": self.curriculum.horizons[stage + 1], "unroll": progress.unroll})
+        if self.curriculum.validated_at(stage + 1) != self.curriculum.validated_at(stage):
+            progress.best_loss = None
 
     def _save(self) -> None:
         if self.checkpoint is not None:

@@ -107,6 +107,12 @@ class Unroll:
 
     def _advance(self, gradient: Tensor) -> Tensor:
         """One step of all networks; the regularizer's penalty."""
+        update, penalty = self._update(gradient)
+        self.weights = self.weights + update
+        return penalty
+
+    def _update(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        """What the core adds to the weights [tasks, P] for a gradient there, and the regularizer's penalty."""
         state, self.memory = self.core.features(gradient, self.weights, self.memory)
         rows = state.reshape(-1, state.shape[-1])
         seed = derive(self.seed, "regularizer", self.step)
@@ -115,8 +121,7 @@ class Unroll:
         else:
             update, penalty, *hidden = self._core_step(seed, rows, *self.hidden)
         self.hidden = tuple(hidden)
-        self.weights = self.weights + update.view_as(self.weights)
-        return penalty
+        return update.view_as(self.weights), penalty
 
     def _core_step(self, seed: int, rows: Tensor, *hidden: Tensor) -> tuple[Tensor, ...]:
         self.regularizer.reseed(seed)

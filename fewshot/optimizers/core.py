@@ -34,11 +34,23 @@ class Step(NamedTuple):
     known: Hidden = ()
     """What the core computed on the way that does not depend on the state: `response` need not compute it again."""
 
+    def moved_to(self, values: Tensor, columns: slice) -> Tensor:
+        """The state with `values` in place of its `columns`."""
+        if values.shape[-1] == self.state.shape[-1]:
+            return values
+        return torch.cat([self.state[..., : columns.start], values, self.state[..., columns.stop :]], dim=-1)
+
+
+def squared_distance(update: Tensor, other: Tensor) -> Tensor:
+    """||u - u'||² of every row: [..., rows, O] twice -> [..., rows]."""
+    return (update - other).square().sum(dim=-1)
+
 
 class Response:
     """The update as a function of some state columns, everything else held fixed.
 
-    The default differentiates by autograd. A core that knows its derivative in closed form overrides `vjp`.
+    The default differentiates by autograd. A core that knows its derivative in closed form overrides `vjp`, and one
+    that can put a graph on what it has evaluated without overrides `farther`.
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
@@ -61,6 +73,21 @@ class Response:
             values = values.detach().requires_grad_()
             update = self(values)
         return update.detach(), lambda cotangent: torch.autograd.grad(update, values, cotangent)[0]
+
+    def farther(self, low: Tensor, high: Tensor, update: Tensor) -> Tensor:
+        """Of the updates at two values, each row's own farther from `update`; the choice is a constant.
+
+        Args:
+            low: [rows, c], chosen where both are equally far.
+            high: [rows, c].
+            update: [rows, O].
+
+        Returns:
+            [rows, O], with a graph if gradients are enabled.
+        """
+        with torch.no_grad():
+            choose_high = squared_distance(self(high), update) > squared_distance(self(low), update)
+        return self(torch.where(choose_high.unsqueeze(-1), high, low))
 
 
 class NeuralOptimizer(nn.Module):
@@ -136,11 +163,7 @@ class NeuralOptimizer(nn.Module):
         A core overrides this where the part of its computation that does not depend on `columns` can be done once.
         """
 
-        def update(values: Tensor) -> Tensor:
-            state = torch.cat([step.state[..., : columns.start], values, step.state[..., columns.stop :]], dim=-1)
-            return self(state, step.hidden)[0]
-
-        return Response(update)
+        return Response(lambda values: self(step.moved_to(values, columns), step.hidden)[0])
 
     def diagnostics(self, step: Step) -> dict[str, Tensor]:
         """Scalars worth plotting over inner steps, by name (for example the mean learned step size); no graph."""

@@ -40,13 +40,7 @@ class RecurrentOptimizer(CoordinatewiseOptimizer):
 
     def response(self, step: Step, columns: slice) -> Response:
         known = step.known or self.known(step.hidden)
-        before, after = step.state[:, : columns.start], step.state[:, columns.stop :]
-
-        def update(values: Tensor) -> Tensor:
-            x = torch.cat([before, values, after], dim=1) if before.numel() or after.numel() else values
-            return self.read(x.T, known, step.hidden)[0].T
-
-        return Response(update)
+        return Response(lambda values: self.read(step.moved_to(values, columns).T, known, step.hidden)[0].T)
 
     def _zeros(self, units: int, rows: int) -> Tensor:
         """[rows, units] whose memory is [units, rows]."""

@@ -1,7 +1,7 @@
 """RNNprop: two LSTM layers over each weight's normalized gradient and momentum, with a bounded step.
 
 Kaifeng Lv, Shunhua Jiang, Jian Li, "Learning Gradient Descent: Better Generalization and Longer Horizons", ICML 2017.
-Their random scaling and convex part belong to meta-training, not to the optimizer.
+Their random scaling and convex part belong to meta-training, not to the optimizer: `fewshot.general.variation`.
 """
 
 from __future__ import annotations

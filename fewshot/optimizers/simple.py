@@ -18,7 +18,7 @@ from fewshot.errors import InputError, one_of
 from fewshot.nets.functional import uniform_fan_in
 from fewshot.optimizers.cells import add_product, sigmoid_to_tanh_
 from fewshot.optimizers.coordinatewise import check_hidden_size
-from fewshot.optimizers.core import Hidden, Response, Step
+from fewshot.optimizers.core import Hidden, Response, Step, squared_distance
 from fewshot.optimizers.observe import FullState, GradientRMS
 from fewshot.optimizers.recurrent import RecurrentOptimizer
 
@@ -81,19 +81,25 @@ class Simple(RecurrentOptimizer):
         return ((2 * self.recurrent) @ hidden[0].T,)
 
     def read(self, x: Tensor, known: Hidden, hidden: Hidden) -> tuple[Tensor, Hidden]:
-        update, h = _Read.apply(known[0], x, self.input, self.output)
+        update, h = _Read.apply(known[0], x, self.input, self.output, None)
         return update, (h.T,)
 
     def response(self, step: Step, columns: slice) -> Response:
-        return _ClosedForm(self, step, columns, super().response(step, columns))
+        return _ClosedForm(self, step, columns)
 
 
 class _Read(Function):
-    """V h, h for h = tanh(W x + U h'), given 2 U h': tanh(z) is 2σ(2z) - 1, and no pass over the rows is wasted."""
+    """V h, h for h = tanh(W x + U h'), given 2 U h': tanh(z) is 2σ(2z) - 1, and no pass over the rows is wasted.
+
+    Whoever has h already gives it, for its graph alone.
+    """
 
     @staticmethod
-    def forward(ctx, known: Tensor, x: Tensor, weight: Tensor, output: Tensor) -> tuple[Tensor, Tensor]:
-        h = sigmoid_to_tanh_(add_product(known, 2 * weight, x).sigmoid_())
+    def forward(
+        ctx, known: Tensor, x: Tensor, weight: Tensor, output: Tensor, h: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        if h is None:
+            h = sigmoid_to_tanh_(add_product(known, 2 * weight, x).sigmoid_())
         ctx.save_for_backward(x, weight, output, h)
         ctx.set_materialize_grads(False)
         return output @ h, h
@@ -106,7 +112,7 @@ class _Read(Function):
         x, weight, output, h = ctx.saved_tensors
         if grad_update is None:
             if grad_h is None:
-                return None, None, None, None
+                return None, None, None, None, None
             grad = 0.5 * grad_h
         elif grad_h is None:
             grad = (0.5 * output.T) @ grad_update
@@ -118,6 +124,7 @@ class _Read(Function):
             (2 * weight.T) @ grad if ctx.needs_input_grad[1] else None,
             2 * (grad @ x.T) if ctx.needs_input_grad[2] else None,
             grad_update @ h.T if ctx.needs_input_grad[3] and grad_update is not None else None,
+            None,
         )
 
 
@@ -127,11 +134,12 @@ class _ClosedForm(Response):
     With σ = σ(2 (W x + U h)): u = 2 V σ - V 1, and ∂u/∂x = 4 Σ V W (σ - σ²).
     """
 
-    def __init__(self, core: Simple, step: Step, columns: slice, differentiable: Response) -> None:
-        self._differentiable = differentiable
+    def __init__(self, core: Simple, step: Step, columns: slice) -> None:
+        self._core, self._step, self._columns = core, step, columns
+        self._recurrent = (step.known or core.known(step.hidden))[0]
         with torch.no_grad():
             moving = core.input[:, columns]
-            known = (step.known or core.known(step.hidden))[0].detach()
+            known = self._recurrent
             if columns.stop - columns.start < core.state_size:
                 fixed = torch.cat([step.state[:, : columns.start], step.state[:, columns.stop :]], dim=1)
                 weights = torch.cat([core.input[:, : columns.start], core.input[:, columns.stop :]], dim=1)
@@ -142,14 +150,32 @@ class _ClosedForm(Response):
         self._scratch = torch.empty_like(known)
 
     def __call__(self, values: Tensor) -> Tensor:
-        return self._differentiable(values) if torch.is_grad_enabled() else self._update(values)
+        if torch.is_grad_enabled():
+            return self._with_graph(values, None)
+        return self._update(self._units(values, self._scratch))
 
     def vjp(self, values: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         with torch.no_grad():
-            update, s = self._update(values), self._scratch
+            s = self._units(values, self._scratch)
+            update = self._update(s)
             slope = (self._slope @ s.addcmul_(s, s, value=-1)).T
         return update, lambda cotangent: cotangent * slope
 
-    def _update(self, values: Tensor) -> Tensor:
-        s = add_product(self._known, self._moving, values.T, out=self._scratch).sigmoid_()
+    def farther(self, low: Tensor, high: Tensor, update: Tensor) -> Tensor:
+        with torch.no_grad():
+            s, s_high = self._units(low), self._units(high, self._scratch)
+            choose_high = squared_distance(self._update(s_high), update) > squared_distance(self._update(s), update)
+            h = sigmoid_to_tanh_(torch.lerp(s, s_high, choose_high.to(s.dtype), out=s))
+            values = torch.where(choose_high.unsqueeze(-1), high, low)
+        return self._with_graph(values, h)
+
+    def _units(self, values: Tensor, out: Tensor | None = None) -> Tensor:
+        """σ of every unit, [H, rows]."""
+        return add_product(self._known, self._moving, values.T, out=out).sigmoid_()
+
+    def _update(self, s: Tensor) -> Tensor:
         return (self._output @ s).sub_(self._offset).T
+
+    def _with_graph(self, values: Tensor, h: Tensor | None) -> Tensor:
+        x = self._step.moved_to(values, self._columns).T
+        return _Read.apply(self._recurrent, x, self._core.input, self._core.output, h)[0].T

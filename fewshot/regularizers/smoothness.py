@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fewshot.errors import InputError, one_of
-from fewshot.optimizers.core import NeuralOptimizer, Response, Step
+from fewshot.optimizers.core import NeuralOptimizer, Response, Step, squared_distance
 from fewshot.regularizers.base import PenaltyOptions, Regularizer
 
 
@@ -58,17 +58,14 @@ class Smoothness(Regularizer):
             if exact is not None:
                 return exact
         response = core.response(step, columns)
-        center = step.state[..., columns].detach()
-        with torch.no_grad():
-            choose = self._farther_end if self.options.maximum == "endpoints" else self._ascend
-            perturbed = choose(response, center, step.update.detach())
-        return self._distance(response(perturbed), step.update)
-
-    def _farther_end(self, response: Response, center: Tensor, update: Tensor) -> Tensor:
-        """Of the two ends of each row's interval, the one with the larger gap: only that one needs a graph."""
-        low, high = center - self.options.radius, center + self.options.radius
-        farther = self._distance(response(high), update) > self._distance(response(low), update)
-        return torch.where(farther.unsqueeze(-1), high, low)
+        center, update = step.state[..., columns].detach(), step.update.detach()
+        if self.options.maximum == "endpoints":
+            moved = response.farther(center - self.options.radius, center + self.options.radius, update)
+        else:
+            with torch.no_grad():
+                perturbed = self._ascend(response, center, update)
+            moved = response(perturbed)
+        return squared_distance(moved, step.update)
 
     def _ascend(self, response: Response, center: Tensor, update: Tensor) -> Tensor:
         """Eq. 7: K sign steps up ||u(s) - u(s')||² from a noisy start, projected onto the ball after each."""
@@ -82,10 +79,6 @@ class Smoothness(Regularizer):
             ascent = pull(moved - update)
             values = torch.clamp(values.add(ascent.sign(), alpha=stride), low, high)
         return values
-
-    @staticmethod
-    def _distance(moved: Tensor, update: Tensor) -> Tensor:
-        return (moved - update).square().sum(dim=-1)
 
     def _columns(self, core: NeuralOptimizer) -> slice:
         return core.column_slice(core.smooth_columns if self.options.columns == "default" else self.options.columns)

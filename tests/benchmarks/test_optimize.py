@@ -50,6 +50,36 @@ def test_learned_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "was finished before" in capsys.readouterr().out
 
 
+def test_variation_is_an_option_of_training_alone(tmp_path: Path) -> None:
+    plain = run(tmp_path, f"--optimizer rnnprop {SMALL}")
+    words = "--training.variation.scaling 3 --training.variation.convex 20 --training.variation.convex-scaling 1"
+    varied = run(tmp_path, f"--optimizer rnnprop {SMALL} {words}")
+    assert varied["config"]["training"]["variation"] == {"scaling": 3.0, "convex": 20, "convex_scaling": 1.0}
+    assert varied["config_sha256"] != plain["config_sha256"]
+    assert varied["protocol"]["sha256"] == plain["protocol"]["sha256"]
+    assert varied["training"]["curve"][0]["loss"] != plain["training"]["curve"][0]["loss"]
+    starts = [[r["test_loss"][0] for r in record["test"]["best"]["runs"]] for record in (plain, varied)]
+    assert starts[0] == starts[1], "the test starts from the same weights"
+
+
+def test_curriculum_is_recorded(tmp_path: Path) -> None:
+    words = "--training.unrolls 4 --training.horizon 20 --training.truncation 10 --training.curriculum 10 --steps 20"
+    record = run(tmp_path, f"--optimizer simple {words} --test.initializations 1")
+    assert record["config"]["training"]["curriculum"] == [10]
+    assert record["training"]["stages"] == [{"horizon": 10, "unroll": 0}, {"horizon": 20, "unroll": 2}]
+    assert [(p["unroll"], p["horizon"]) for p in record["training"]["validation"]] == [(2, 20), (4, 20)]
+
+
+def test_imitation_is_recorded_apart(tmp_path: Path) -> None:
+    words = "--training.imitation.probability 1 --training.imitation.teacher rmsprop"
+    record = run(tmp_path, f"--optimizer simple --smooth {SMALL} {words}")
+    assert record["config"]["training"]["imitation"] == {"probability": 1.0, "teacher": "rmsprop", "rate": 0.01}
+    assert record["training"]["curve"] == []
+    assert [p["unroll"] for p in record["training"]["imitation"]] == [1, 2, 3]
+    assert all(p["distance"] > 0 and p["penalty"] > 0 for p in record["training"]["imitation"])
+    assert record["status"] == "finished"
+
+
 def test_same_command_elsewhere_gives_the_same_digest(tmp_path: Path) -> None:
     words = f"--optimizer simple {SMALL}"
     first, second = run(tmp_path / "a", words), run(tmp_path / "b", words)
@@ -112,6 +142,9 @@ def test_a_grid_that_diverges_is_a_failed_run(tmp_path: Path) -> None:
         ("--optimizer adam --seeds 0 1", "leave --seeds out"),
         ("--training.truncation 30", "multiple of training.truncation 30"),
         ("--test.points 1", "test.points is 1"),
+        ("--training.imitation.teacher lion", "unknown training.imitation.teacher 'lion'"),
+        ("--training.curriculum 100 50", "training.curriculum is 100 50"),
+        ("--training.variation.scaling -1", "training.variation.scaling is -1"),
         ("--task mnist_mlp --data /nowhere", "python -m data_prep.mnist"),
         ("--evaluate nobody", "unknown learned optimizer 'nobody'"),
         ("--evaluate nobody --smooth", "leave --regularizer out"),

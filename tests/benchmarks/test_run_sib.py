@@ -1,6 +1,7 @@
 """`python -m benchmarks.run` with methods on a frozen backbone's features, and with MAML."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks import pretrain, run
+from benchmarks.cli import parse
 from benchmarks.run import main
 from fewshot.data.store import writing
 from fewshot.engine.train import MetaTrainer
@@ -111,6 +113,18 @@ def test_views_are_drawn_from_in_meta_training_only(sib):
     assert plain["training"]["curve"] != views["training"]["curve"]
     assert plain["manifests"] == views["manifests"]
     assert len(list(Path(sib[sib.index("--features") + 1]).glob("*.h5"))) == 2
+
+
+def test_a_checkpoint_for_another_number_of_classes_is_refused(sib):
+    main(sib)
+    other = [*sib, "--way", "2"]
+    command = parse(other, Path())
+    folder = command.results / command.config.run_name() / "seed0"
+    folder.mkdir(parents=True)
+    (checkpoint,) = command.results.rglob("checkpoint.pt")
+    shutil.copy(checkpoint, folder)
+    with pytest.raises(InputError, match=r"made with another number of classes \(way\) .*start over with --fresh"):
+        main(other)
 
 
 @pytest.mark.parametrize("stop", [7, 20])

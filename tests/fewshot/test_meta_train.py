@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from unroll_watchers import Killed, KilledAt, Quiet
 
 from fewshot.engine.train import FAILURES_IN_A_ROW, MetaTrainingFailed
 from fewshot.errors import InputError
@@ -22,25 +23,6 @@ TASK = Quadratic()
 OPTIONS = UnrollOptions(
     unrolls=6, horizon=20, truncation=10, batch_size=16, meta_rate=1e-2, meta_batch=2, validate_every=2
 )
-
-
-class Quiet:
-    def step(self, unroll: int, scalars: dict[str, float]) -> None: ...
-
-    def validated(self, unroll: int, loss: float, best: bool) -> None: ...
-
-
-class Killed(Exception):
-    """Stands for the end of the process."""
-
-
-class KilledAt(Quiet):
-    def __init__(self, unroll: int) -> None:
-        self.unroll = unroll
-
-    def step(self, unroll: int, scalars: dict[str, float]) -> None:
-        if unroll == self.unroll:
-            raise Killed
 
 
 def problem(seed: int) -> Problem:
