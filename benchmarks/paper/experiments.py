@@ -163,8 +163,8 @@ def figure5_quick(seeds: Seeds) -> list[Job]:
         *hand_designed("digits_cnn", 1000, 40),
         *unseen,
         *hand_designed("digits_binary", 200, 5),
-        *transferred(sources, "mnist_lenet", 200, 120, optional=True),
-        *hand_designed("mnist_lenet", 200, 200, optional=True),
+        *transferred(sources, "mnist_lenet", 200, 60, optional=True),
+        *hand_designed("mnist_lenet", 200, 100, optional=True),
     ]
 
 

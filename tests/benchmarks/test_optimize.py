@@ -38,7 +38,9 @@ def test_learned_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert [r["initialization"] for r in runs] == [0, 1]
     assert runs[0]["step"][-1] == 20
     assert len(runs[0]["test_loss"]) == len(runs[0]["step"]) == 21
-    assert len(record["smoothness"]["state"]) == 1000
+    states = record["smoothness"]["state"]
+    assert len(states) == 1000
+    assert states != sorted(states), "in the order drawn"
     assert record["smoothness"]["lipschitz"] > 0
     _, card = load_optimizer(record["path"].parent / "best.safetensors")
     assert card.regularizer == "smooth"

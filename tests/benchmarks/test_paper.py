@@ -19,9 +19,11 @@ from benchmarks.paper.execute import LOGS, run_jobs
 from benchmarks.paper.experiments import EXPERIMENTS, QUICK, Experiment
 from benchmarks.paper.jobs import Job, OptimizeJob, Places, PretrainJob, TransferJob
 from benchmarks.paper.plan import STARTING, make_plan
+from benchmarks.pretrain import ensure
 from benchmarks.record import read_record, write_record
 from benchmarks.reporting.figures.write import KINDS
 from fewshot.console import run_command
+from fewshot.data.store import Dataset
 
 TINY = "--training.unrolls 2 --training.horizon 20 --training.validate-every 2 --steps 20 --test.initializations 2"
 SCALES = [(name, scale) for name, scales in EXPERIMENTS.items() for scale in scales]
@@ -173,6 +175,18 @@ def test_states_and_estimates(finished: Path, tmp_path: Path) -> None:
     assert make_plan(jobs, Places(results)).seconds(jobs[2]) == STARTING + jobs[2].guess, "measured otherwise"
 
 
+def test_backbones_are_looked_for_where_runs_take_them_from(tmp_path: Path, write_tiny_file) -> None:
+    (tmp_path / "data").mkdir()
+    dataset = Dataset.open(write_tiny_file(tmp_path / "data" / "tiny.h5"))
+    places = Places(data=tmp_path / "data", backbones=tmp_path / "backbones")
+    job = PretrainJob(("--dataset", "tiny", "--backbone", "resnet12"))
+    assert make_plan([job], places).steps[0].state == "missing"
+    result = job.result(places)
+    result.parent.mkdir(parents=True)
+    result.touch()
+    assert ensure(dataset, "resnet12", results=places.backbones) == result
+
+
 def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(arguments(tmp_path / "new", "--dry-run", name="table3"))
     assert not list(tmp_path.iterdir())
@@ -275,6 +289,7 @@ def test_workers_dependencies_and_what_is_made_once(tmp_path: Path) -> None:
     assert (tmp_path / LOGS / "a.log").is_file()
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for children where Linux lists them")
 def test_children_do_not_outlive_their_parent(tmp_path: Path) -> None:
     log = tmp_path / "log"
     code = f"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,8 @@ DPI = 160
 """Of the .png."""
 PANEL = (4.2, 3.0)
 """Width and height of one panel, in inches."""
+LETTERS_PER_INCH = 11
+"""Of a figure's title, the widest ones apart."""
 MARKERS = 9
 """Markers along a line."""
 
@@ -55,8 +58,10 @@ def new_figure(rows: int, columns: int, title: str, panel: tuple[float, float] =
 
 
 def name_figure(figure: Figure, title: str) -> None:
-    """Set the title of a figure."""
-    figure.suptitle(title, fontsize=10.5, fontweight="bold")
+    """Set the title of a figure, in lines that it is wide enough for."""
+    width = int(LETTERS_PER_INCH * figure.get_figwidth())
+    lines = [part for line in title.splitlines() for part in textwrap.wrap(line, width)]
+    figure.suptitle("\n".join(lines), fontsize=10.5, fontweight="bold")
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
