@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     shown, lines = [rows[i] for i in frame.index], frame
     if command.sort is not None:
         frame = sort(frame, command.sort, command.reverse)
-    verdicts = judge(rows, shown)
+    verdicts = judge(rows, shown, comparisons)
     text = "\n\n".join(filter(None, (to_text(frame), NOTES, to_lines(verdicts))))
     visible = {id(row) for row in shown}
     comparisons = [comparison for comparison in comparisons if id(comparison.row) in visible]

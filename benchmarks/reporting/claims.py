@@ -132,15 +132,16 @@ CLAIMS = (
 """General-track claims are judged by the final test accuracy, or loss where a task has no accuracy."""
 
 
-def judge(rows: Sequence[Row], shown: Sequence[Row] | None = None) -> list[Verdict]:
+def judge(rows: Sequence[Row], shown: Sequence[Row] | None = None, known: Sequence[Comparison] = ()) -> list[Verdict]:
     """Verdicts on every claim that the rows speak to, in the order of `CLAIMS` and `rows`.
 
     Args:
         rows: all of them, so that what is shown never changes a correction.
         shown: judge only claims on these; all where None.
+        known: comparisons of these rows that were made before, which saves time.
     """
     pairs = [(claim, row, other) for claim in CLAIMS for row, other in _pairs(claim, rows)]
-    found = compare_pairs((claim.key, row, other) for claim, row, other in pairs)
+    found = compare_pairs(((claim.key, row, other) for claim, row, other in pairs), known)
     comparisons = {(c.table, id(c.row), id(c.other)): c for c in found}
     settings = {id(row): text for row, text in zip(rows, settings_of(rows), strict=True)}
     verdicts = [
