@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from benchmarks.reporting.compare import Comparison, compare_pairs
+from benchmarks.reporting.compare import Comparison, compare_pairs, plain_partners
 from benchmarks.reporting.render import escape_markdown
 from benchmarks.reporting.rows import Row
 from benchmarks.reporting.runs import LABELS
@@ -154,7 +154,10 @@ def judge(rows: Sequence[Row], shown: Sequence[Row] | None = None, known: Sequen
 
 def _pairs(claim: Claim, rows: Sequence[Row]) -> list[tuple[Row, Row]]:
     by_test: dict[tuple[str, ...], list[Row]] = {}
+    unique = {id(row) for row in plain_partners(rows).values()}
     for row in filter(claim.second, rows):
+        if claim.partners and row.plain and id(row) not in unique:
+            continue
         by_test.setdefault(row.partner if claim.partners else row.tested_on, []).append(row)
     firsts = filter(claim.first, rows)
     return [(row, o) for row in firsts for o in by_test.get(row.partner if claim.partners else row.tested_on, ())]
@@ -178,7 +181,8 @@ def sentence(verdict: Verdict) -> str:
     if comparison is None:
         failed = verdict.row.failed + verdict.other.failed
         diverged = verdict.row.diverged + verdict.other.diverged
-        why = f"no test problem has a value of both, {failed} runs failed, {diverged} test runs diverged"
+        unpaired = verdict.row.unpaired(verdict.other)
+        why = unpaired or f"no test problem has a value of both, {failed} runs failed, {diverged} test runs diverged"
         return f"{pair}: **{NOT_DECIDED}** ({why})"
     difference = comparison.difference
     unit = "points" if verdict.row.metric == "accuracy" else "of the loss"

@@ -48,9 +48,22 @@ def table_of(row: Row) -> str:
 
 def compare(rows: Sequence[Row]) -> list[Comparison]:
     """Every regularized row with its plain partner, in the order of `rows`; Holm's correction within each table."""
-    plain = {row.partner: row for row in rows if row.plain}
+    plain = plain_partners(rows)
     pairs = [(row, plain[row.partner]) for row in rows if not row.plain and row.partner in plain]
     return compare_pairs((table_of(row), row, other) for row, other in pairs)
+
+
+def plain_partners(rows: Sequence[Row]) -> dict[tuple[str, ...], Row]:
+    """Plain rows by `Row.partner`, where there is only one.
+
+    Transferred optimizers may have several, of sources that were meta-trained differently: none of them is known to
+    differ in its regularizer alone.
+    """
+    found: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        if row.plain:
+            found.setdefault(row.partner, []).append(row)
+    return {partner: members[0] for partner, members in found.items() if len(members) == 1}
 
 
 def compare_pairs(pairs: Iterable[tuple[str, Row, Row]], known: Sequence[Comparison] = ()) -> list[Comparison]:
