@@ -36,15 +36,28 @@ def write_record(path: Path, record: dict[str, Any], measured: dict[str, Any]) -
         measured: what it does not: times, memory, dates. Kept apart under "measured" and outside the digest.
 
     Returns:
-        What was written. Its "text_sha256" is that of the text before it in the file: as long as it fits, the digest
-        does too, and no reader needs to work it out.
+        What was written.
+    """
+    complete = complete_record(record, measured)
+    write_text(path, record_text(complete))
+    return complete
+
+
+def complete_record(record: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
+    """A record with its version, digest and "text_sha256", as `write_record` writes it.
+
+    The latter is of the text that stands before it in the file: as long as that fits, so does the digest, and no reader
+    needs to work it out.
     """
     complete = {"record_version": RECORD_VERSION, **record}
     complete |= {"digest": digest(complete)}
-    head = json.dumps(complete, indent=1, allow_nan=False).removesuffix("\n}") + ","
-    complete |= {"text_sha256": hashlib.sha256(head.encode()).hexdigest(), "measured": measured}
-    write_text(path, json.dumps(complete, indent=1, allow_nan=False) + "\n")
-    return complete
+    head = record_text(complete).removesuffix("\n}\n") + ","
+    return complete | {"text_sha256": hashlib.sha256(head.encode()).hexdigest(), "measured": measured}
+
+
+def record_text(complete: dict[str, Any]) -> str:
+    """The text of a complete record's file."""
+    return json.dumps(complete, indent=1, allow_nan=False) + "\n"
 
 
 def read_record(path: Path, without: Sequence[str] = ()) -> dict[str, Any]:

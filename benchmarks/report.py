@@ -72,7 +72,7 @@ def write_report(
     shown, lines = [rows[i] for i in frame.index], frame
     if command.sort is not None:
         frame = sort(frame, command.sort, command.reverse)
-    verdicts = judge(rows, shown)
+    verdicts = judge(rows, shown, comparisons)
     text = "\n\n".join(filter(None, (f"# {title}" if title else "", to_text(frame), NOTES, to_lines(verdicts))))
     visible = {id(row) for row in shown}
     comparisons = [comparison for comparison in comparisons if id(comparison.row) in visible]

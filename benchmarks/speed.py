@@ -1,4 +1,4 @@
-"""How fast the suite is here: `python -m benchmarks.speed {sampling,meta-lstm,sib,extraction,unroll,cores,drop-in}`."""
+"""How fast the suite is here: `python -m benchmarks.speed MEASUREMENT`, such as sampling, meta-lstm, sib or report."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from benchmarks.config import RunConfig
 from benchmarks.presets import preset
 from benchmarks.speed_general import UnrollSpeed, measure_unroll
 from benchmarks.speed_optimizers import Cores, DropIn, measure_cores, measure_drop_in
+from benchmarks.speed_report import ReportSpeed, measure_report
 from benchmarks.speed_sib import ExtractionSpeed, SIBSpeed, measure_extraction, measure_sib
 from fewshot.console import run_command
 from fewshot.data.episodes import Episode, EpisodeSampler
@@ -197,6 +198,7 @@ MEASUREMENTS: dict[type, Callable[[Any], pd.DataFrame]] = {
     UnrollSpeed: measure_unroll,
     Cores: measure_cores,
     DropIn: measure_drop_in,
+    ReportSpeed: measure_report,
 }
 Choice = (
     Annotated[Sampling, tyro.conf.subcommand("sampling")]
@@ -206,6 +208,7 @@ Choice = (
     | Annotated[UnrollSpeed, tyro.conf.subcommand("unroll")]
     | Annotated[Cores, tyro.conf.subcommand("cores")]
     | Annotated[DropIn, tyro.conf.subcommand("drop-in")]
+    | Annotated[ReportSpeed, tyro.conf.subcommand("report")]
 )
 
 

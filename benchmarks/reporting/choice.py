@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from benchmarks.reporting.compare import Comparison
 from benchmarks.reporting.drawn import ForestLine
 from benchmarks.reporting.items import Experiment, forest_lines
+from fewshot.errors import InputError
 
 EXPERIMENTS, OF_CROWD = 40, 4
 """So many experiments are all drawn; of more, only so many."""
@@ -37,7 +38,12 @@ def choose(groups: Sequence[Experiment], comparisons: Sequence[Comparison], most
         groups: of `items.experiments`.
         comparisons: of `compare.compare`.
         most: experiments drawn, those of most runs; None: all up to `EXPERIMENTS`, `OF_CROWD` of more.
+
+    Raises:
+        InputError: where `most` is negative.
     """
+    if most is not None and most < 0:
+        raise InputError(f"--drawn is {most}; it must be at least 0")
     if most is None:
         most = OF_CROWD if len(groups) > EXPERIMENTS else len(groups)
     ranked = sorted(range(len(groups)), key=lambda i: -_runs(groups[i]))  # stable: equal ones by their order

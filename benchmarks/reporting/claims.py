@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from benchmarks.reporting.compare import Comparison, compare_pairs
+from benchmarks.reporting.compare import Comparison, compare_pairs, plain_partners
 from benchmarks.reporting.render import escape_markdown
 from benchmarks.reporting.rows import Row
 from benchmarks.reporting.runs import LABELS
@@ -132,15 +132,16 @@ CLAIMS = (
 """General-track claims are judged by the final test accuracy, or loss where a task has no accuracy."""
 
 
-def judge(rows: Sequence[Row], shown: Sequence[Row] | None = None) -> list[Verdict]:
+def judge(rows: Sequence[Row], shown: Sequence[Row] | None = None, known: Sequence[Comparison] = ()) -> list[Verdict]:
     """Verdicts on every claim that the rows speak to, in the order of `CLAIMS` and `rows`.
 
     Args:
         rows: all of them, so that what is shown never changes a correction.
         shown: judge only claims on these; all where None.
+        known: comparisons of these rows that were made before, which saves time.
     """
     pairs = [(claim, row, other) for claim in CLAIMS for row, other in _pairs(claim, rows)]
-    found = compare_pairs((claim.key, row, other) for claim, row, other in pairs)
+    found = compare_pairs(((claim.key, row, other) for claim, row, other in pairs), known)
     comparisons = {(c.table, id(c.row), id(c.other)): c for c in found}
     settings = {id(row): text for row, text in zip(rows, settings_of(rows), strict=True)}
     verdicts = [
@@ -153,7 +154,10 @@ def judge(rows: Sequence[Row], shown: Sequence[Row] | None = None) -> list[Verdi
 
 def _pairs(claim: Claim, rows: Sequence[Row]) -> list[tuple[Row, Row]]:
     by_test: dict[tuple[str, ...], list[Row]] = {}
+    unique = {id(row) for row in plain_partners(rows).values()}
     for row in filter(claim.second, rows):
+        if claim.partners and row.plain and id(row) not in unique:
+            continue
         by_test.setdefault(row.partner if claim.partners else row.tested_on, []).append(row)
     firsts = filter(claim.first, rows)
     return [(row, o) for row in firsts for o in by_test.get(row.partner if claim.partners else row.tested_on, ())]
@@ -177,7 +181,8 @@ def sentence(verdict: Verdict) -> str:
     if comparison is None:
         failed = verdict.row.failed + verdict.other.failed
         diverged = verdict.row.diverged + verdict.other.diverged
-        why = f"no test problem has a value of both, {failed} runs failed, {diverged} test runs diverged"
+        unpaired = verdict.row.unpaired(verdict.other)
+        why = unpaired or f"no test problem has a value of both, {failed} runs failed, {diverged} test runs diverged"
         return f"{pair}: **{NOT_DECIDED}** ({why})"
     difference = comparison.difference
     unit = "points" if verdict.row.metric == "accuracy" else "of the loss"

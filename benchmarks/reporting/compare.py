@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,23 +48,53 @@ def table_of(row: Row) -> str:
 
 def compare(rows: Sequence[Row]) -> list[Comparison]:
     """Every regularized row with its plain partner, in the order of `rows`; Holm's correction within each table."""
-    plain = {row.partner: row for row in rows if row.plain}
+    plain = plain_partners(rows)
     pairs = [(row, plain[row.partner]) for row in rows if not row.plain and row.partner in plain]
     return compare_pairs((table_of(row), row, other) for row, other in pairs)
 
 
-def compare_pairs(pairs: Iterable[tuple[str, Row, Row]]) -> list[Comparison]:
-    """Compare pairs of rows, each with the key of its family; those without a common test problem are left out."""
-    found = [(key, row, other, row.difference(other)) for key, row, other in pairs]
+def plain_partners(rows: Sequence[Row]) -> dict[tuple[str, ...], Row]:
+    """Plain rows by `Row.partner`, where there is only one.
+
+    Transferred optimizers may have several, of sources that were meta-trained differently: none of them is known to
+    differ in its regularizer alone.
+    """
+    found: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        if row.plain:
+            found.setdefault(row.partner, []).append(row)
+    return {partner: members[0] for partner, members in found.items() if len(members) == 1}
+
+
+def compare_pairs(pairs: Iterable[tuple[str, Row, Row]], known: Sequence[Comparison] = ()) -> list[Comparison]:
+    """Compare pairs of rows, each with the key of its family; those without a common test problem are left out.
+
+    Args:
+        pairs: (family, row, other).
+        known: comparisons whose differences need not be worked out again, whatever their families.
+    """
+    before = {(id(c.row), id(c.other)): c for c in known}
+    found = [(key, row, other, _difference(row, other, before)) for key, row, other in pairs]
     kept = [(key, row, other, difference) for key, row, other, difference in found if difference is not None]
     corrected = np.full(len(kept), np.nan)
     for table in {key for key, *_ in kept}:
         family = [i for i, (key, *_) in enumerate(kept) if key == table]
         corrected[family] = holm([kept[i][3].p for i in family])
-    return [Comparison(*parts, float(p), _more(parts[3])) for parts, p in zip(kept, corrected, strict=True)]
+    return [Comparison(*parts, float(p), _more(parts, before)) for parts, p in zip(kept, corrected, strict=True)]
 
 
-def _more(difference: Difference) -> int | None:
+def _difference(row: Row, other: Row, known: Mapping[tuple[int, int], Comparison]) -> Difference | None:
+    found = known.get((id(row), id(other)))
+    return row.difference(other) if found is None else found.difference
+
+
+def _more(parts: tuple[str, Row, Row, Difference], known: Mapping[tuple[int, int], Comparison]) -> int | None:
+    _, row, other, difference = parts
+    found = known.get((id(row), id(other)))
+    return _needed(difference) if found is None else found.more
+
+
+def _needed(difference: Difference) -> int | None:
     mean, half_width, n = difference.mean, difference.half_width, difference.n
     if n < 2:
         return None

@@ -103,7 +103,7 @@ class Item:
     @cached_property
     def episodes(self) -> Spread | None:
         """Accuracy of every test episode in %, averaged over seeds."""
-        if self.track != FEW_SHOT or not self.row.values:
+        if self.track != FEW_SHOT or not self.row.values or self.row.unpaired(self.row):
             return None
         values = np.mean(list(self.row.values.values()), axis=0)
         return Spread(self.label, self.method, self.regularizer, values)

@@ -97,7 +97,7 @@ class Row:
         return None if pairs is None else _margin(pairs)
 
     def difference(self, other: Row) -> Difference | None:
-        """To another row on the same problems, over the seeds both have (None if there is no pair).
+        """To another row on the same problems, over the seeds both have (None if there is no pair, or `unpaired`).
 
         A hand-designed optimizer is paired with every seed of a learned one. The interval is over problems for one
         seed, over seeds for several; p is over problems, with differences averaged over seeds.
@@ -113,9 +113,14 @@ class Row:
         dropped = int((~finite).sum())
         return Difference(interval.mean, interval.half_width, interval.n, signed_rank(means), unit, dropped)
 
+    def unpaired(self, other: Row) -> str:
+        """Why problems of the two cannot be paired: how many each run has, where these differ; else empty."""
+        sizes = sorted({len(values) for row in (self, other) for values in row.values.values()})
+        return f"runs of {', '.join(map(str, sizes))} {self.problem} on one test" if len(sizes) > 1 else ""
+
     def _pairs(self, other: Row) -> np.ndarray | None:
         """Differences [seeds, problems]; None where the two were not tested on the same problems."""
-        if self.tested_on != other.tested_on or self.metric != other.metric:
+        if self.tested_on != other.tested_on or self.metric != other.metric or self.unpaired(other):
             return None
         return np.array([a - b for a, b in _paired_seeds(self, other)])
 

@@ -19,7 +19,10 @@ LABELS = {
 }
 """What names a row of each track; rows alike in these are told apart by their settings. The source of a transferred
 optimizer is the task it was meta-trained on, "" where that is the task itself."""
-_SOURCE_RUN = ("weights", "seed", "config_sha256")
+_SOURCE_RUN = ("weights", "seed")
+"""What tells apart the meta-trainings of one configuration that a row of transferred optimizers pools."""
+_SOURCE_CONFIG = ("optimizer_name", "config_sha256")
+"""What differs between a transferred optimizer and its partner, whose sources have another regularizer."""
 
 _CURVES = ("training", "smoothness", "grid", "test")
 """Members of a record that are read from its file when a figure needs them."""
@@ -111,11 +114,13 @@ def _few_shot(record: Mapping[str, Any]) -> Run:
 def _general(record: Mapping[str, Any]) -> Run:
     source = record["config"]["transfer"]
     config = {**record["config"], "transfer": _without(source, _SOURCE_RUN)}
-    plain = {**_without_regularizer(config), "transfer": _without(source, (*_SOURCE_RUN, "optimizer_name"))}
+    plain = {**_without_regularizer(config), "transfer": _without(source, (*_SOURCE_RUN, *_SOURCE_CONFIG))}
     test = (record["dataset"]["fingerprint"], record["protocol"]["sha256"])
     losses = values = None
     if record["status"] == "finished":
         runs = sorted(record["test"]["best"]["runs"], key=lambda run: run["initialization"])
+        if [run["initialization"] for run in runs] != list(range(len(runs))):
+            raise ValueError("some initializations are missing")
         losses, accuracies = _final(runs, "test_loss"), _final(runs, "test_accuracy")
         values = losses if accuracies is None else 100 * accuracies
     labels = {

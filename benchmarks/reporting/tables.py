@@ -107,7 +107,7 @@ def _comparison(comparison: Comparison | None) -> dict[str, Any]:
 
 
 def settings_of(rows: Sequence[Row]) -> list[str]:
-    """For rows of equal labels, the options in which they differ; for a transferred one, whether its sources do."""
+    """For rows of equal labels, the options in which they differ."""
     alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     keys = [(row.track, *(row.labels[label] for label in LABELS[row.track])) for row in rows]
     options = [_flatten(row.config) | _tested(row) for row in rows]
@@ -115,8 +115,8 @@ def settings_of(rows: Sequence[Row]) -> list[str]:
         alike.setdefault(key, []).append(mine)
     differing = {key: _differing_names(others) for key, others in alike.items()}
     return [
-        ", ".join([f"{name}={mine[name]}" for name in differing[key] if name in mine] + _sources(row))
-        for row, key, mine in zip(rows, keys, options, strict=True)
+        ", ".join([f"{name}={mine[name]}" for name in differing[key] if name in mine])
+        for key, mine in zip(keys, options, strict=True)
     ]
 
 
@@ -127,15 +127,12 @@ def _differing_names(options: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _tested(row: Row) -> dict[str, Any]:
-    return {"data": row.tested_on[0][:8], "test": row.tested_on[1][:8]} | (
-        {"backbone": row.partner[-1][:8]} if row.track == "few_shot" and row.partner[-1] else {}
-    )
-
-
-def _sources(row: Row) -> list[str]:
-    transfers = [record["config"].get("transfer") for record in row.records]
-    sources = {transfer["config_sha256"] for transfer in transfers if transfer}
-    return [f"sources of {len(sources)} configurations"] if len(sources) > 1 else []
+    """Hashes, short enough to be read."""
+    short = {"data": row.tested_on[0][:8], "test": row.tested_on[1][:8]}
+    if row.track == "few_shot" and row.partner[-1]:
+        short["backbone"] = row.partner[-1][:8]
+    source = row.config.get("transfer")
+    return short | ({"transfer.config_sha256": str(source.get("config_sha256"))[:8]} if source else {})
 
 
 def _flatten(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -36,6 +36,7 @@ def general_record(
     protocol="p",
     steps=2,
     offset=0.0,
+    config_test=None,
     **options,
 ):
     """A record whose final test accuracies, fractions by initialization, are `accuracy` (None: a task without).
@@ -50,7 +51,7 @@ def general_record(
         "penalty": None if regularizer == "none" else {"weight": 1.0},
         "core": None if hand_designed else {"hidden": 10},
         "training": {"unrolls": 5},
-        "test": {"steps": steps, "initializations": len(accuracy), "seed": 0},
+        "test": {"steps": steps, "initializations": len(accuracy), "seed": 0} | (config_test or {}),
         "transfer": transfer,
         **options,
     }

@@ -2,13 +2,18 @@
 
 import numpy as np
 import pytest
-from record_makers import draw, general_record, source
+from record_makers import counts, draw, general_record, make_record, source
 from scipy import stats
 
 from benchmarks.record import write_record
+from benchmarks.reporting.claims import NOT_DECIDED, judge, sentence
 from benchmarks.reporting.compare import compare, compare_pairs
+from benchmarks.reporting.items import items_of
 from benchmarks.reporting.rows import group, load
+from benchmarks.reporting.tables import to_frame
 from fewshot.errors import InputError
+
+RS = ("none", "smooth")
 
 
 def test_general_rows_hold_the_last_value_of_every_initialization():
@@ -155,3 +160,53 @@ def test_records_of_other_layouts_are_named_and_left_out(tmp_path, capsys):
     assert "lacks what a table needs" in printed
     with pytest.raises(InputError, match="lacks what a table needs"):
         group([{"track": "few_shot", "config": {}}])
+
+
+def test_runs_of_other_numbers_of_problems_are_no_pair():
+    """One value would be spread over all, others would end in an error of numpy."""
+    plain = general_record([0.5] * 5)
+    for count in (1, 4):
+        rows = group([plain, general_record([0.6] * count, "smooth", config_test={"initializations": 5})])
+        assert rows[1].difference(rows[0]) is None
+        assert rows[1].margin(rows[0]) is None
+        assert compare(rows) == []
+        assert not to_frame(rows)["best"].any()
+        (verdict,) = [v for v in judge(rows) if v.claim.key == "table1-smooth"]
+        assert verdict.verdict == NOT_DECIDED
+        assert f"runs of {count}, 5 initializations on one test" in sentence(verdict)
+
+
+def test_seeds_of_other_numbers_of_problems_are_no_pair():
+    test = {"initializations": 5}
+    records = [general_record([0.6] * n, r, seed=s, config_test=test) for s, n in enumerate((5, 4)) for r in RS]
+    rows = group(records)
+    assert [len(row.values) for row in rows] == [2, 2]
+    assert compare(rows) == []
+    few = group([make_record(counts(0, n), seed=s) for s, n in enumerate((50, 40))])
+    assert items_of(few)[0].episodes is None
+
+
+def test_a_record_that_lacks_an_initialization_is_refused():
+    record = general_record([0.5] * 3)
+    del record["test"]["best"]["runs"][1]
+    with pytest.raises(InputError, match="some initializations are missing"):
+        group([record])
+
+
+def test_sources_of_different_configurations_are_never_pooled():
+    plain = [general_record(draw(s), transfer=source(s)) for s in range(3)]
+    other = [general_record(draw(s + 3), transfer=source(s + 3, config_sha256="e")) for s in range(3)]
+    rows = group(plain + other)
+    assert sorted(sorted(row.values) for row in rows) == [[0, 1, 2], [3, 4, 5]]
+    assert sorted(to_frame(rows)["settings"]) == ["transfer.config_sha256=c", "transfer.config_sha256=e"]
+
+
+def test_the_partner_of_a_transferred_row_is_not_guessed():
+    """Which of two plain sources was meta-trained like the smoothed one, their records do not say."""
+    plain = [general_record(draw(s), transfer=source(s)) for s in range(2)]
+    smooth = [general_record(draw(s + 3), "smooth", transfer=source(s, config_sha256="d")) for s in range(2)]
+    other = general_record(draw(7), transfer=source(0, config_sha256="e"))
+    assert len(compare(group(plain + smooth))) == 1
+    assert [v.claim.key for v in judge(group(plain + smooth))] == ["transfer"]
+    assert compare(group([*plain, *smooth, other])) == []
+    assert judge(group([*plain, *smooth, other])) == []

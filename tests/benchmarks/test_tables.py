@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -177,12 +178,88 @@ def test_escaped_text_has_no_markup_left(text):
     assert "|" not in markdown.replace("\\\\", "").replace("\\|", "")
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs a LaTeX")
-def test_latex_compiles(tmp_path):
+def everything_in_latex():
     record = make_record(counts(0))
     hostile = {**record, "config": {**record["config"], "dataset": HOSTILE}}
-    body = to_latex(to_frame(group([*golden_records(), hostile])))
-    document = rf"\documentclass{{article}}\usepackage[T1]{{fontenc}}\begin{{document}}{body}\end{{document}}"
+    return to_latex(to_frame(group([*golden_records(), hostile])))
+
+
+TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[{}&$^_#~%]|[^\\{}&$^_#~%]+", re.DOTALL)
+KNOWN = {"begin", "end", "caption", "hline", "textbf", "pm", "times", "textbackslash", "textasciitilde"} | {
+    f"text{name}" for name in ("asciicircum", "less", "greater", "bar", "quotedbl", "asciigrave")
+}
+
+
+def check_latex(text):
+    """What a compiler would stumble over: braces, environments, mathematics, unknown commands, cells of each line."""
+    tokens = TOKEN.findall(text)
+    assert "".join(tokens) == text
+    groups, environments, columns, cells, mathematics = [], [], None, 1, False
+    stream = iter(tokens)
+    for token in stream:
+        if token in ("\\begin", "\\end"):
+            assert next(stream) == "{"
+            name = next(stream)
+            assert next(stream) == "}"
+            if token == "\\begin":
+                environments.append((name, len(groups)))
+            else:
+                assert environments.pop() == (name, len(groups))
+            if (token, name) == ("\\begin", "tabular"):
+                assert next(stream) == "{"
+                specification = next(stream)
+                assert set(specification) == {"l"}
+                assert next(stream) == "}"
+                columns, cells = len(specification), 1
+        elif token == "{":
+            groups.append(token)
+        elif token == "}":
+            groups.pop()
+        elif token == "$":
+            mathematics = not mathematics
+        elif token == "&":
+            assert not groups
+            assert environments[-1][0] == "tabular"
+            cells += 1
+        elif token == r"\\":
+            assert cells == columns
+            assert not groups
+            assert not mathematics
+            cells = 1
+        elif token.startswith("\\") and token[1].isalpha():
+            assert token[1:] in KNOWN
+            assert mathematics == (token[1:] in ("pm", "times"))
+        else:
+            assert token not in set("^_#~%")
+            assert token.isascii()
+    assert not groups
+    assert not environments
+    assert not mathematics
+
+
+def test_latex_is_well_formed():
+    """As far as can be told without a LaTeX."""
+    text = everything_in_latex()
+    check_latex(text)
+    assert text.count(r"\begin{tabular}") == len(to_frame(group(golden_records())).groupby("table"))
+    for broken in (
+        text.replace("}", "", 1),
+        text.replace(" & ", " ", 1),
+        text.replace("$", "", 1),
+        text.replace(r"\end{table}", "", 1),
+        text.replace(r"\hline", r"\toprule", 1),
+        text.replace(r"\_", "_", 1),
+    ):
+        assert broken != text
+        with pytest.raises((AssertionError, IndexError)):
+            check_latex(broken)
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs a LaTeX; its structure is checked without one")
+def test_latex_compiles(tmp_path):
+    document = (
+        rf"\documentclass{{article}}\usepackage[T1]{{fontenc}}\begin{{document}}{everything_in_latex()}\end{{document}}"
+    )
     (tmp_path / "tables.tex").write_text(document)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"]
     assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from fewshot.engine import statistics
 from fewshot.engine.statistics import holm, mean_interval, paired_difference, pairs_needed, power
 from fewshot.seeding import derive
 
@@ -108,3 +109,33 @@ def test_no_number_of_pairs_shows_no_effect():
     assert pairs_needed(float("nan")) is None
     assert pairs_needed(1e-9) is None
     assert pairs_needed(100.0) == 2
+
+
+@pytest.mark.parametrize(("target", "alpha"), [(0.8, 0.05), (0.95, 0.01), (0.2, 0.05)])
+def test_the_search_for_pairs_finds_the_fewest(target, alpha):
+    """Against its definition, and against doubling and halving from two pairs; 0.028 is where the tests change over."""
+    effects = [3e-4, 0.003, 0.02, 0.02797, 0.028, 0.02803, 0.05, -0.21, 0.5, 0.9, 1.7, 4.0, 50.0]
+    for effect in effects:
+        found = pairs_needed(effect, target, alpha)
+        assert power(effect, found, alpha) >= target
+        assert found == 2 or power(effect, found - 1, alpha) < target
+        assert found == _doubling(effect, target, alpha)
+
+
+def _doubling(effect, target, alpha):
+    low, high = 1, 2
+    while power(effect, high, alpha) < target:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if power(effect, middle, alpha) < target else (low, middle)
+    return high
+
+
+def test_the_search_for_pairs_asks_for_few_powers(monkeypatch):
+    calls = []
+    monkeypatch.setattr(statistics, "power", lambda *arguments: calls.append(1) or power(*arguments))
+    for effect in (1.0, 0.2, 0.03):
+        calls.clear()
+        pairs_needed(effect)
+        assert len(calls) <= 8
