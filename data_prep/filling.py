@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from data_prep.formats.images import decode_many
-from data_prep.job import Job
+from data_prep.job import ImageJob
 from data_prep.plan import Content, Layout
 from fewshot.console import progress
 from fewshot.data.store import DatasetWriter
@@ -46,7 +46,7 @@ class Rows:
         return split, number - place
 
 
-def fill(writer: DatasetWriter, job: Job, threads: int, quiet: bool) -> list[tuple[str, str]]:
+def fill(writer: DatasetWriter, job: ImageJob, threads: int, quiet: bool) -> list[tuple[str, str]]:
     """Write every image of a job.
 
     Returns:
@@ -72,7 +72,7 @@ def fill(writer: DatasetWriter, job: Job, threads: int, quiet: bool) -> list[tup
     return _twins(digests, rows)
 
 
-def _images(job: Job, threads: int) -> Generator[tuple[str, np.ndarray]]:
+def _images(job: ImageJob, threads: int) -> Generator[tuple[str, np.ndarray]]:
     """Every row, decoded and of its final size, in any order."""
     plan = job.plan
     with contextlib.closing(plan.read()) as contents:
@@ -86,7 +86,7 @@ def _images(job: Job, threads: int) -> Generator[tuple[str, np.ndarray]]:
             yield from plan.finish(name, image)
 
 
-def _fitted(name: str, image: Content, job: Job) -> np.ndarray:
+def _fitted(name: str, image: Content, job: ImageJob) -> np.ndarray:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         raise InputError(f"{name} is no uint8 image; get the original file")
     image = np.atleast_3d(image)

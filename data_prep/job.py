@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data_prep.download import has_hash
 from data_prep.formats.images import Resample
-from data_prep.options import Options
+from data_prep.options import Options, SourceOptions
 from data_prep.plan import Plan, edition_of
 from data_prep.recipe import Recipe, locate
 from fewshot.data.catalog import class_label
@@ -25,7 +25,6 @@ class Job:
     Attributes:
         files: on disk, that hold what the plan reads.
         edition: which published edition it is; empty for somebody's own images.
-        size: side of the prepared images in pixels.
     """
 
     recipe: Recipe
@@ -33,13 +32,21 @@ class Job:
     files: list[Path]
     edition: str
     target: Path
-    size: int
-    resample: Resample
+
+    @property
+    def bytes_per_row(self) -> int:
+        """Room that one example takes."""
+        raise NotImplementedError
+
+    @property
+    def treatment(self) -> str:
+        """What happens to the examples, in words."""
+        raise NotImplementedError
 
     @property
     def bytes_needed(self) -> int:
         """Room that the prepared file takes."""
-        return self.plan.size * (self.size**2 * self.plan.channels + _BYTES_PER_NAME) + _MIB
+        return self.plan.size * (self.bytes_per_row + _BYTES_PER_NAME) + _MIB
 
     def class_name(self, key: str) -> str:
         """What the prepared file calls a class of the plan."""
@@ -50,32 +57,47 @@ class Job:
         """Whether every file has the hash that was published for it."""
         return all((known := self.recipe.known_hash(file)) is not None and has_hash(file, known) for file in self.files)
 
+
+@dataclass(frozen=True)
+class ImageJob(Job):
+    """A job on images.
+
+    Attributes:
+        size: side of the prepared images in pixels.
+    """
+
+    size: int
+    resample: Resample
+
+    @property
+    def bytes_per_row(self) -> int:
+        return self.size**2 * self.plan.channels
+
     @property
     def treatment(self) -> str:
-        """What happens to the pixels, in words."""
         resized = f"to {self.size}x{self.size} pixels with Pillow's {self.resample} filter where they had another size"
         return "; ".join(filter(None, [resized, self.plan.treatment]))
 
 
-def decide(recipe: Recipe, options: Options, fetch: bool) -> Job:
+def decide(recipe: Recipe, options: SourceOptions, fetch: bool) -> Job:
     """Find the dataset, or fetch it where allowed, and check its numbers against the published ones.
 
     Raises:
         InputError: where it is not there, is incomplete or is something else.
     """
     found, plan = locate(recipe, options, fetch)
-    return Job(
-        recipe=recipe,
-        plan=plan,
-        files=found.files(plan.sources),
-        edition=edition_of(plan, recipe.entry, str(found.path)) if recipe.entry else "",
-        target=target_of(recipe, options),
-        size=options.image_size or recipe.image_size,
-        resample=options.resample or recipe.resample,
-    )
+    edition = edition_of(plan, recipe.entry, str(found.path)) if recipe.entry else ""
+    return Job(recipe, plan, found.files(plan.sources), edition, target_of(recipe, options))
 
 
-def target_of(recipe: Recipe, options: Options) -> Path:
+def decide_images(recipe: Recipe, options: Options, fetch: bool) -> ImageJob:
+    """`decide`, with the size of the images."""
+    job = decide(recipe, options, fetch)
+    size, resample = options.image_size or recipe.image_size, options.resample or recipe.resample
+    return ImageJob(job.recipe, job.plan, job.files, job.edition, job.target, size, resample)
+
+
+def target_of(recipe: Recipe, options: SourceOptions) -> Path:
     """The file that the command writes."""
     return options.out / f"{recipe.name}.h5"
 

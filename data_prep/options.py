@@ -17,47 +17,56 @@ _LARGEST_SIDE = 1024
 
 
 @dataclass(frozen=True)
-class Options:
+class SourceOptions:
     """What every preparation command can be told."""
 
     source: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """A file, an archive or a folder to read. By default what lies in OUT/downloads/NAME, else what can be fetched."""
     out: Path = Path("data")
     """Folder for the prepared file, OUT/NAME.h5."""
-    image_size: int | None = None
-    """Height and width of the prepared images in pixels; by default the size that is usual for the dataset."""
-    resample: Resample | None = None
-    """Filter for images of another size; by default the one that is usual for the dataset."""
-    jobs: int = 0
-    """Threads that decode images; 0 takes one per CPU core."""
     force: bool = False
     """Prepare the file again although it is there."""
-    keep_duplicates: bool = False
-    """Accept images that are identical to another one."""
     dry_run: bool = False
     """Only tell what would be read, fetched and written."""
     quiet: bool = False
     """No progress bars."""
 
     def __post_init__(self) -> None:
-        if self.image_size is not None and not 1 <= self.image_size <= _LARGEST_SIDE:
-            raise InputError(f"--image-size {self.image_size} is out of range; give 1 to {_LARGEST_SIDE} pixels")
-        if self.jobs < 0:
-            raise InputError(f"--jobs {self.jobs} is negative; give a number of threads, or 0 for one per core")
         if self.source is not None and not self.source.exists():
             raise InputError(f"--from {self.source} does not exist; give the path of a file or folder")
-
-    @property
-    def threads(self) -> int:
-        """How many threads decode."""
-        return self.jobs or len(os.sched_getaffinity(0))
 
     def downloads(self, name: str) -> Path:
         """Where the files of dataset `name` are downloaded to and looked for."""
         return self.out / "downloads" / name
 
 
-AnyOptions = TypeVar("AnyOptions", bound=Options)
+@dataclass(frozen=True)
+class Options(SourceOptions):
+    """What every preparation of images can be told."""
+
+    image_size: int | None = None
+    """Height and width of the prepared images in pixels; by default the size that is usual for the dataset."""
+    resample: Resample | None = None
+    """Filter for images of another size; by default the one that is usual for the dataset."""
+    jobs: int = 0
+    """Threads that decode images; 0 takes one per CPU core."""
+    keep_duplicates: bool = False
+    """Accept images that are identical to another one."""
+
+    def __post_init__(self) -> None:
+        if self.image_size is not None and not 1 <= self.image_size <= _LARGEST_SIDE:
+            raise InputError(f"--image-size {self.image_size} is out of range; give 1 to {_LARGEST_SIDE} pixels")
+        if self.jobs < 0:
+            raise InputError(f"--jobs {self.jobs} is negative; give a number of threads, or 0 for one per core")
+        super().__post_init__()
+
+    @property
+    def threads(self) -> int:
+        """How many threads decode."""
+        return self.jobs or len(os.sched_getaffinity(0))
+
+
+AnyOptions = TypeVar("AnyOptions", bound=SourceOptions)
 
 
 def parse(options: type[AnyOptions], arguments: Sequence[str] | None, module: str) -> AnyOptions:

@@ -3,22 +3,52 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from data_prep.filling import fill
 from data_prep.found import provenance
-from data_prep.job import Job, amount, decide, free_bytes, target_of
-from data_prep.options import Options
+from data_prep.job import Job, amount, decide_images, free_bytes, target_of
+from data_prep.options import Options, SourceOptions
 from data_prep.recipe import IncompleteError, Recipe
 from fewshot.console import progress
-from fewshot.data.store import Dataset, writing
+from fewshot.data.store import Dataset, DatasetWriter, writing
 from fewshot.errors import InputError
 from fewshot.files import only_one
 
 _MIB = 1 << 20
 
 
+@dataclass(frozen=True)
+class Work:
+    """What differs between images and texts.
+
+    Attributes:
+        examples: what they are called.
+        decide: makes the job, fetching what is missing where its argument allows it.
+        fill: writes all examples of a job; returns pairs that are identical, by name.
+        keeps_duplicates: whether identical ones pass wherever they come from.
+    """
+
+    examples: str
+    decide: Callable[[bool], Job]
+    fill: Callable[[DatasetWriter, Any], list[tuple[str, str]]]
+    keeps_duplicates: bool
+
+
 def prepare(recipe: Recipe, options: Options) -> None:
+    """`carry_out` for images."""
+    work = Work(
+        "images",
+        lambda fetch: decide_images(recipe, options, fetch),
+        lambda writer, job: fill(writer, job, options.threads, options.quiet),
+        options.keep_duplicates,
+    )
+    carry_out(recipe, options, work)
+
+
+def carry_out(recipe: Recipe, options: SourceOptions, work: Work) -> None:
     """Write `OUT/NAME.h5` from what lies there or can be fetched; keep one that is there; or tell what would be done.
 
     Raises:
@@ -26,30 +56,31 @@ def prepare(recipe: Recipe, options: Options) -> None:
     """
     target = target_of(recipe, options)
     if options.dry_run:
-        _explain(recipe, options)
+        _explain(recipe, options, work)
     elif target.exists() and not options.force:
         _keep(recipe, options)
     else:
         with only_one(options.downloads(recipe.name), f"preparing {recipe.name}"):
-            _write(recipe, options)
+            _write(recipe, options, work)
 
 
-def _write(recipe: Recipe, options: Options) -> None:
+def _write(recipe: Recipe, options: SourceOptions, work: Work) -> None:
     start = time.perf_counter()
-    job = decide(recipe, options, fetch=True)
+    job = work.decide(True)
     sources = _sources(job, options.quiet)
     with writing(job.target, recipe.name, sources, job.treatment) as writer:
-        twins = fill(writer, job, options.threads, options.quiet)
-        if not options.keep_duplicates:
+        twins = work.fill(writer, job)
+        if not work.keeps_duplicates:
             _refuse_copies(twins, job)
-        sources["identical_images"] = len(twins)
-    print(f"{job.target} written in {time.perf_counter() - start:.1f} s from {job.plan.form}: {_summary(job)}")
-    for remark in (job.plan.remark, f"{len(twins)} images are identical to another one" if twins else ""):
+        sources[f"identical_{work.examples}"] = len(twins)
+    summary = _summary(job, work.examples)
+    print(f"{job.target} written in {time.perf_counter() - start:.1f} s from {job.plan.form}: {summary}")
+    for remark in (job.plan.remark, f"{len(twins)} {work.examples} are identical to another one" if twins else ""):
         if remark:
             print(f"note: {remark}")
 
 
-def _keep(recipe: Recipe, options: Options) -> None:
+def _keep(recipe: Recipe, options: SourceOptions) -> None:
     target = target_of(recipe, options)
     try:
         dataset = Dataset.open(target)
@@ -77,12 +108,12 @@ def _refuse_copies(twins: list[tuple[str, str]], job: Job) -> None:
         )
 
 
-def _explain(recipe: Recipe, options: Options) -> None:
+def _explain(recipe: Recipe, options: SourceOptions, work: Work) -> None:
     target = target_of(recipe, options)
     if target.exists():
         print(f"{target} is there already and would be {'replaced' if options.force else 'kept'}")
     try:
-        job = decide(recipe, options, fetch=False)
+        job = work.decide(False)
     except IncompleteError as error:
         if options.source is not None or not recipe.downloads:
             raise
@@ -97,11 +128,11 @@ def _explain(recipe: Recipe, options: Options) -> None:
         print(f"reads:  {file['name']}, {amount(file['bytes'])}, sha256 {file['sha256']}")
     if "number_of_files" in sources:
         print(f"reads:  {sources['number_of_files']} files, {amount(sources['bytes'])}")
-    print(f"writes: {job.target}: {_summary(job)}")
-    print(f"images: {job.treatment}")
+    print(f"writes: {job.target}: {_summary(job, work.examples)}")
+    print(f"{work.examples}: {job.treatment}")
     print(f"needs:  {amount(job.bytes_needed)} of {amount(free_bytes(job.target))} free")
 
 
-def _summary(job: Job) -> str:
+def _summary(job: Job, examples: str) -> str:
     counts = job.plan.counts().items()
-    return ", ".join(f"{split} {count.classes} classes / {count.images} images" for split, count in counts)
+    return ", ".join(f"{split} {count.classes} classes / {count.images} {examples}" for split, count in counts)

@@ -66,9 +66,10 @@ def edition_of(plan: Plan, entry: Entry, where: str) -> str:
         if _difference(plan, entry, edition) is None:
             return edition
     nearest = max(entry.editions, key=lambda edition: _similarity(plan, entry.editions[edition]))
+    otherwise = ", or prepare what is there under another name with `python -m data_prep.image_folder`"
     raise InputError(
         f"{where} is not the published {entry.title}: {_difference(plan, entry, nearest)}; get the missing"
-        f" files, or prepare what is there under another name with `python -m data_prep.image_folder`"
+        f" files{otherwise if entry.image_size else ''}"
     )
 
 
@@ -104,6 +105,6 @@ def _wrong_size(found: Mapping[str, list[str]], entry: Entry, published: Counts)
     each = published.images // published.classes
     for name, images in found.items():
         if entry.balanced and len(images) != each:
-            return f"{len(images)} images of class {name}, not {each}"
+            return f"{len(images)} {entry.examples} of class {name}, not {each}"
     total = sum(map(len, found.values()))
-    return None if total == published.images else f"{total} images, not {published.images}"
+    return None if total == published.images else f"{total} {entry.examples}, not {published.images}"

@@ -10,7 +10,7 @@ from data_prep import download
 from data_prep.download import Mirror, has_hash
 from data_prep.formats.images import Resample
 from data_prep.found import Found
-from data_prep.options import Options
+from data_prep.options import SourceOptions
 from data_prep.plan import Plan
 from fewshot.data.catalog import CATALOG, Entry
 from fewshot.errors import InputError
@@ -51,7 +51,7 @@ class Recipe:
         forms: tried in this order.
         downloads: sets of files, any of which is enough; tried in this order.
         resample: usual filter.
-        image_size: usual side in pixels.
+        image_size: usual side in pixels; 0 for texts.
         terms: under which it may be used, for who has to get it by hand.
         skip: archives, by their name in the listing, that need not be looked into.
     """
@@ -75,7 +75,7 @@ class Recipe:
         return known.get(file.name)
 
 
-def locate(recipe: Recipe, options: Options, fetch: bool) -> tuple[Found, Plan]:
+def locate(recipe: Recipe, options: SourceOptions, fetch: bool) -> tuple[Found, Plan]:
     """Find a form of the dataset at `--from` or in its download folder, or fetch it there where `fetch` allows it.
 
     Raises:

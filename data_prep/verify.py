@@ -11,15 +11,15 @@ import tyro
 from data_prep.contact_sheet import contact_sheet
 from fewshot.console import run_command
 from fewshot.data.catalog import CATALOG, Counts, Entry, open_dataset
-from fewshot.data.store import Dataset
+from fewshot.data.store import Dataset, TokenSplit
 from fewshot.errors import InputError
 
 
 @dataclass(frozen=True)
 class VerifyOptions:
-    """Check a prepared dataset: its layout, its numbers against the published ones, its pixels against the fingerprint.
+    """Check a prepared dataset: its layout, its numbers against the published ones, and its fingerprint.
 
-    Writes a contact sheet, a picture with examples of the classes beside their names.
+    Of images, writes a contact sheet, a picture with examples of the classes beside their names.
     """
 
     name: tyro.conf.Positional[str]
@@ -45,7 +45,7 @@ def verify(dataset: Dataset) -> str:
     entry = CATALOG.get(dataset.name)
     if entry is None:
         return "not in the catalog"
-    found = {name: Counts(len(split.class_names), len(split.images)) for name, split in dataset.splits.items()}
+    found = {name: Counts(len(split.class_names), split.shape[0]) for name, split in dataset.splits.items()}
     edition = next((edition for edition in entry.editions if _agrees(found, entry, edition)), None)
     if edition is None:
         raise InputError(
@@ -88,17 +88,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=VerifyOptions.__doc__,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
-    dataset = open_dataset(options.name, options.out, options.quiet)
+    dataset = open_dataset(options.name, options.out, options.quiet, kind=None)
     edition = verify(dataset)
-    sheet = options.sheet or options.out / f"{options.name}.png"
-    contact_sheet(dataset, sheet)
     for name, split in dataset.splits.items():
-        sizes = split.class_sizes
+        sizes, count = split.class_sizes, split.shape[0]
+        what = "texts" if isinstance(split, TokenSplit) else "images"
         print(
-            f"{name:5}  {len(sizes)} classes  {len(split.images)} images of {'×'.join(map(str, split.shape[1:]))}"
+            f"{name:5}  {len(sizes)} classes  {count} {what} of {'×'.join(map(str, split.shape[1:]))}"
             f"  {sizes.min()} to {sizes.max()} a class"
         )
-    print(f"{dataset.path} is sound, {edition}; fingerprint {dataset.fingerprint}; contact sheet {sheet}")
+    print(f"{dataset.path} is sound, {edition}; fingerprint {dataset.fingerprint}; {_shown(dataset, options)}")
+
+
+def _shown(dataset: Dataset, options: VerifyOptions) -> str:
+    """Draw the contact sheet, or name what texts are made of."""
+    if words := dataset.vocabulary():
+        return f"{len(words)} words: {', '.join(words[2:12])} …"
+    sheet = options.sheet or options.out / f"{options.name}.png"
+    contact_sheet(dataset, sheet)
+    return f"contact sheet {sheet}"
 
 
 if __name__ == "__main__":

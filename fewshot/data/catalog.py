@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fewshot.data import glyphs
 from fewshot.data.published import CATALOG, Counts, Entry
-from fewshot.data.store import Dataset
+from fewshot.data.store import Dataset, Split
 from fewshot.errors import InputError
 
 __all__ = [
@@ -27,17 +27,18 @@ __all__ = [
 ]
 
 
-def open_dataset(name: str, folder: Path | str, quiet: bool = False) -> Dataset:
+def open_dataset(name: str, folder: Path | str, quiet: bool = False, kind: type[Split] | None = Split) -> Dataset:
     """Open `folder/NAME.h5`; the embedded dataset `glyphs` is made there on first use.
 
     Args:
         name: a name of the catalog, or of any file that a preparation command wrote to `folder`.
         folder: where prepared datasets lie.
         quiet: no progress bar.
+        kind: what its splits must be, images by default; None: images or texts.
 
     Raises:
-        InputError: where it is not there (naming the command that prepares it, or what there is), is damaged, or
-            holds glyphs of another recipe than today's.
+        InputError: where it is not there (naming the command that prepares it, or what there is), is damaged, is of
+            another kind, or holds glyphs of another recipe than today's.
     """
     folder = Path(folder)
     path = folder / f"{name}.h5"
@@ -47,6 +48,9 @@ def open_dataset(name: str, folder: Path | str, quiet: bool = False) -> Dataset:
     if not path.is_file():
         glyphs.prepare(path, quiet)
     dataset = Dataset.open(path)
+    for split in dataset.splits.values():
+        if kind is not None and type(split) is not kind:
+            raise InputError(f"{path} holds {split.array}, not {kind.array}; choose another dataset")
     if name == glyphs.NAME and not glyphs.is_current(dataset):
         raise InputError(
             f"{path} was drawn by another recipe, results on it compare with none; draw it again with"

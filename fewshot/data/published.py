@@ -30,8 +30,9 @@ class Entry:
     editions: Mapping[str, Mapping[str, Counts]]
     """Sizes per split, for each circulating edition; the first is the usual one."""
     image_size: int
-    """Usual height and width, in pixels."""
+    """Usual height and width, in pixels; 0 for texts."""
     channels: int
+    """0 for texts."""
     flip: bool
     """Whether a mirror image still shows its class, so that flipping is sensible augmentation."""
     mean: Numbers | None = None
@@ -46,6 +47,11 @@ class Entry:
     """Whether all classes of a split are of one size."""
     module: str = ""
     """What follows `python -m data_prep.` in the command that prepares it; its name where empty."""
+
+    @property
+    def examples(self) -> str:
+        """What its examples are called."""
+        return "images" if self.image_size else "texts"
 
     @property
     def command(self) -> str:
@@ -171,5 +177,6 @@ _ENTRIES = (
         mean=_IMAGENET[0],
         std=_IMAGENET[1],
     ),
+    Entry("imdb", "IMDB reviews", "general", _general(2, 25_000, 25_000), 0, 0, False),
 )
 CATALOG: Mapping[str, Entry] = {entry.name: entry for entry in _ENTRIES}

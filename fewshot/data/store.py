@@ -1,13 +1,15 @@
-"""One HDF5 file a dataset: images sorted by class, memory-mapped for reading, verified before it appears.
+"""One HDF5 file a dataset: examples sorted by class, memory-mapped for reading, verified before it appears.
 
 Layout, schema version 1. One group per split (`train`, `val`, `test`) with
 
-    images         uint8 [n, H, W, C], contiguous, sorted by class
+    images         uint8 [n, H, W, C], contiguous, sorted by class; or of texts
+    tokens         uint16 [n, L], likewise: numbers of words
     class_offsets  int64 [classes + 1]; class c owns rows class_offsets[c] to class_offsets[c + 1]
     class_names    str [classes]
-    file_names     str [n], where each image came from
+    file_names     str [n], where each example came from
 
-and the file attributes `schema_version`, `name`, `sources` (JSON), `resize`, `fingerprint`.
+for texts `vocabulary`, str [V], what the numbers mean; and the file attributes `schema_version`, `name`, `sources`
+(JSON), `resize` (what was done to the examples), `fingerprint`.
 """
 
 from __future__ import annotations
@@ -112,6 +114,18 @@ class Split:
         return {**self.__dict__, "_mapped": None}
 
 
+@dataclass(eq=False)
+class TokenSplit(Split):
+    """The texts of one split: `read` gives numbers of their words in the vocabulary, uint16 [m, L]."""
+
+    array: ClassVar[str] = "tokens"
+    dtype: ClassVar[np.dtype] = np.dtype(np.uint16)
+    dimensions: ClassVar[int] = 2
+
+
+_KINDS: tuple[type[Split], ...] = (Split, TokenSplit)
+
+
 class _Mapped:
     """A split's pages in this process. The kernel keeps them cached; they are unmapped now and then to bound RSS."""
 
@@ -177,8 +191,13 @@ class Dataset:
                     f"{path} is not a complete dataset file ({error}); prepare the dataset again"
                 ) from error
 
+    def vocabulary(self) -> list[str]:
+        """What the numbers of texts mean, in order; empty for images (read from the file at each call)."""
+        with _opened(self.path) as file:
+            return _strings(file, "vocabulary") if "vocabulary" in file else []
+
     def verify(self) -> None:
-        """Hash every image again.
+        """Hash every image or text again.
 
         Raises:
             InputError: where the file's content no longer has the fingerprint it was written with.
@@ -196,43 +215,51 @@ class DatasetWriter:
     def __init__(self, file: h5py.File) -> None:
         self._file = file
         self._written: dict[str, np.ndarray] = {}
+        self._kinds: dict[str, type[Split]] = {}
 
-    def add_split(self, split: str, classes: Mapping[str, int], image_shape: tuple[int, int, int]) -> None:
+    def add_split(
+        self, split: str, classes: Mapping[str, int], row_shape: tuple[int, ...], kind: type[Split] = Split
+    ) -> None:
         """Allocate a split.
 
         Args:
             split: one of `SPLITS`.
-            classes: images of each class by class name, in class order.
-            image_shape: (H, W, C).
+            classes: number of examples of each class by class name, in class order.
+            row_shape: (H, W, C) of images, (L,) of texts.
+            kind: `Split` for images, `TokenSplit` for texts.
 
         Raises:
             InputError: where the disk has no room for it.
         """
         offsets = np.concatenate([[0], np.cumsum(list(classes.values()), dtype=np.int64)]).astype(np.int64)
-        shape = (int(offsets[-1]), *image_shape)
+        shape = (int(offsets[-1]), *row_shape)
         group = self._file.create_group(split)
-        create_contiguous(group, "images", shape, np.uint8)
+        create_contiguous(group, kind.array, shape, kind.dtype)
         group.create_dataset("class_offsets", data=offsets)
         group.create_dataset("class_names", data=list(classes), dtype=h5py.string_dtype())
         group.create_dataset("file_names", shape=shape[:1], dtype=h5py.string_dtype())
-        self._written[split] = np.zeros(shape[0], dtype=bool)
+        self._written[split], self._kinds[split] = np.zeros(shape[0], dtype=bool), kind
 
-    def write(self, split: str, start: int, images: np.ndarray, file_names: Sequence[str]) -> None:
-        """Write rows `start` to `start + len(images)` of a split.
+    def add_vocabulary(self, words: Sequence[str]) -> None:
+        """Say what the numbers of texts mean, in order."""
+        self._file.create_dataset("vocabulary", data=list(words), dtype=h5py.string_dtype())
+
+    def write(self, split: str, start: int, examples: np.ndarray, file_names: Sequence[str]) -> None:
+        """Write rows `start` to `start + len(examples)` of a split.
 
         Args:
-            images: uint8 [m, H, W, C].
+            examples: uint8 [m, H, W, C] of images, uint16 [m, L] of texts.
             file_names: the origin of each, m strings.
         """
-        rows = slice(start, start + len(images))
-        stored, names = _array(self._file, f"{split}/images"), _array(self._file, f"{split}/file_names")
-        if images.dtype != np.uint8 or images.shape[1:] != stored.shape[1:]:
-            raise ValueError(f"rows are {images.dtype} {images.shape[1:]}, not uint8 {stored.shape[1:]}")
+        rows, kind = slice(start, start + len(examples)), self._kinds[split]
+        stored, names = _array(self._file, f"{split}/{kind.array}"), _array(self._file, f"{split}/file_names")
+        if examples.dtype != kind.dtype or examples.shape[1:] != stored.shape[1:]:
+            raise ValueError(f"rows are {examples.dtype} {examples.shape[1:]}, not {kind.dtype} {stored.shape[1:]}")
         if start < 0 or rows.stop > len(stored) or self._written[split][rows].any():
             raise ValueError(f"rows {rows.start} to {rows.stop} of {split!r} are outside the split or already written")
-        if len(file_names) != len(images):
-            raise ValueError(f"{len(file_names)} file names for {len(images)} images")
-        stored[rows] = images
+        if len(file_names) != len(examples):
+            raise ValueError(f"{len(file_names)} file names for {len(examples)} {kind.array}")
+        stored[rows] = examples
         names[rows] = list(file_names)
         self._written[split][rows] = True
 
@@ -286,7 +313,7 @@ def create_contiguous(group: h5py.Group, name: str, shape: tuple[int, ...], dtyp
 
 
 def fingerprint(splits: Mapping[str, Split]) -> str:
-    """SHA-256 over the images and class offsets of all splits, as 64 hexadecimal digits."""
+    """SHA-256 over the images or tokens and class offsets of all splits, as 64 hexadecimal digits."""
     digest = hashlib.sha256()
     for name in sorted(splits):
         split = splits[name]
@@ -307,7 +334,11 @@ def _chunks(split: Split) -> Iterator[bytes]:
 
 
 def _splits(path: Path, file: h5py.File) -> dict[str, Split]:
-    return {name: Split.index(path, name, file) for name in SPLITS if name in file}
+    return {name: _kind_of(file, name).index(path, name, file) for name in SPLITS if name in file}
+
+
+def _kind_of(file: h5py.File, split: str) -> type[Split]:
+    return next((kind for kind in _KINDS if f"{split}/{kind.array}" in file), Split)
 
 
 def _array(file: h5py.File, name: str) -> h5py.Dataset:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fewshot.data.catalog import CATALOG, open_dataset
 from fewshot.data.preprocess import normalize, to_unit
+from fewshot.data.store import Split, TokenSplit
 from fewshot.seeding import derive
 
 PARTS = ("train", "val", "test")
@@ -23,8 +24,8 @@ _SPLIT_SEED = 0
 class Part:
     """Some examples."""
 
-    images: Tensor
-    """uint8 [n, C, H, W]"""
+    inputs: Tensor
+    """Images, uint8 [n, C, H, W]; or texts, int32 [n, L]."""
     labels: Tensor
     """int64 [n]"""
 
@@ -33,7 +34,7 @@ class Part:
 
     def take(self, rows: Tensor) -> Part:
         """Some of these examples, by row."""
-        return Part(self.images[rows], self.labels[rows])
+        return Part(self.inputs[rows], self.labels[rows])
 
     def of_classes(self, classes: tuple[int, ...]) -> Part:
         """The examples of some classes, labelled by their places in `classes`."""
@@ -41,7 +42,7 @@ class Part:
         places[torch.tensor(classes, device=places.device)] = torch.arange(len(classes), device=places.device)
         labels = places[self.labels]
         rows = (labels >= 0).nonzero()[:, 0]
-        return Part(self.images[rows], labels[rows])
+        return Part(self.inputs[rows], labels[rows])
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,16 @@ class Examples:
     mean: tuple[float, ...] | None = None
     """Per channel, of images in [0, 1]."""
     std: tuple[float, ...] | None = None
+    vocabulary: int = 0
+    """Numbers that stand for words in texts."""
 
     def sizes(self) -> dict[str, int]:
         """Examples per part."""
         return {name: len(part) for name, part in self.parts.items()}
 
-    def view(self, images: Tensor) -> Tensor:
-        """uint8, or float in [0, 1] -> what networks see."""
-        return normalize(to_unit(images), self.mean, self.std)
+    def view(self, inputs: Tensor) -> Tensor:
+        """Images, uint8 or float in [0, 1], or texts -> what networks see."""
+        return normalize(to_unit(inputs), self.mean, self.std)
 
 
 def prepared(name: str, folder: Path, validation: int, device: torch.device) -> Examples:
@@ -70,17 +73,24 @@ def prepared(name: str, folder: Path, validation: int, device: torch.device) -> 
     Raises:
         InputError: where it is not prepared.
     """
-    dataset = open_dataset(name, folder)
+    dataset = open_dataset(name, folder, kind=None)
     splits = {}
     for split in ("train", "test"):
         stored = dataset[split]
         labels = np.repeat(np.arange(len(stored.class_sizes)), stored.class_sizes)
-        images = torch.from_numpy(stored.read(np.arange(stored.shape[0]))).permute(0, 3, 1, 2).contiguous()
-        splits[split] = Part(images.to(device), torch.from_numpy(labels).to(device))
+        splits[split] = Part(_inputs(stored).to(device), torch.from_numpy(labels).to(device))
     val, train = _cut(splits["train"], validation)
     entry = CATALOG[name]
     parts = {"train": train, "val": val, "test": splits["test"]}
-    return Examples(name, dataset.fingerprint, parts, entry.mean, entry.std)
+    return Examples(name, dataset.fingerprint, parts, entry.mean, entry.std, len(dataset.vocabulary()))
+
+
+def _inputs(split: Split) -> Tensor:
+    """All examples of a split as a `Part` holds them."""
+    values = split.read(np.arange(split.shape[0]))
+    if isinstance(split, TokenSplit):
+        return torch.from_numpy(values.astype(np.int32))
+    return torch.from_numpy(values).permute(0, 3, 1, 2).contiguous()
 
 
 def digits(device: torch.device) -> Examples:

@@ -21,6 +21,7 @@ from fewshot.errors import one_of
 from fewshot.general.examples import Examples, Part, digits, prepared
 from fewshot.nets.resnet import ResNet18
 from fewshot.nets.small import MLP, DigitsCNN, FlatNet, LeNet, ThreeLayerCNN
+from fewshot.nets.text import TextLSTM
 from fewshot.seeding import derive
 
 Stage = Literal["train", "val", "test"]
@@ -105,14 +106,14 @@ class Classification(Task):
         if self.classes is not None:
             pair = _pair(self.classes[stage], seed)
             train, held_out = train.of_classes(pair), held_out.of_classes(pair)
-        return ImageProblem(self, train, held_out, seed, batch_size)
+        return ClassificationProblem(self, train, held_out, seed, batch_size)
 
     def facts(self) -> dict[str, Any]:
         classes = {stage: list(found) for stage, found in self.classes.items()} if self.classes else None
         return {"weights": self.net.layout.total, "examples": self.examples.sizes(), "classes": classes}
 
 
-class ImageProblem(Problem):
+class ClassificationProblem(Problem):
     """One training of a classifier; batches run through the training part in a new random order every epoch."""
 
     sample = 2000
@@ -130,13 +131,13 @@ class ImageProblem(Problem):
         epoch, place = divmod(step, len(self.train) // self.batch_size)
         rows = self._rows(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
         batch = self.train.take(rows.to(self.train.labels.device))
-        images = batch.images
+        inputs = batch.inputs
         if self.task.augment is not None:
-            images = self.task.augment(images, self._generator("augment", step))
-        return Part(self.task.examples.view(images), batch.labels)
+            inputs = self.task.augment(inputs, self._generator("augment", step))
+        return Part(self.task.examples.view(inputs), batch.labels)
 
     def loss(self, weights: Tensor, batch: Part) -> Tensor:
-        return F.cross_entropy(self.task.net(weights, batch.images), batch.labels)
+        return F.cross_entropy(self.task.net(weights, batch.inputs), batch.labels)
 
     def training_score(self, weights: Tensor) -> Score:
         rows = torch.randperm(len(self.train), generator=self._generator("sample", 0))[: self.sample]
@@ -151,7 +152,7 @@ class ImageProblem(Problem):
         order = torch.randperm(len(part), generator=torch.Generator().manual_seed(0)).to(part.labels.device)
         loss, correct = weights.new_zeros(()), weights.new_zeros(())
         for rows in order.split(EVALUATION_BATCH):
-            scores, labels = self.task.net(weights, self.task.examples.view(part.images[rows])), part.labels[rows]
+            scores, labels = self.task.net(weights, self.task.examples.view(part.inputs[rows])), part.labels[rows]
             loss += F.cross_entropy(scores, labels, reduction="sum")
             correct += (scores.argmax(dim=1) == labels).sum()
         return Score(loss / len(part), correct / len(part))
@@ -256,6 +257,11 @@ def _images(
     return Entry(build, dataset=dataset)
 
 
+def _reviews(folder: Path, device: torch.device) -> Task:
+    examples = prepared("imdb", folder, 5000, device)
+    return Classification("imdb_lstm", examples, TextLSTM(examples.vocabulary))
+
+
 TASKS: dict[str, Entry] = {
     "digits_mlp": _digits("digits_mlp", lambda: MLP(64, 32, 10)),
     "digits_cnn": _digits("digits_cnn", DigitsCNN),
@@ -269,6 +275,7 @@ TASKS: dict[str, Entry] = {
     "cifar10_resnet18": _images("cifar10_resnet18", "cifar10", 5000, lambda: ResNet18(10), pad=4),
     "cifar100_resnet18": _images("cifar100_resnet18", "cifar100", 5000, lambda: ResNet18(100), pad=4),
     "tiny_imagenet_resnet18": _images("tiny_imagenet_resnet18", "tiny_imagenet", 10_000, lambda: ResNet18(200), pad=8),
+    "imdb_lstm": Entry(_reviews, dataset="imdb"),
     "quadratic": Entry(lambda *_: Quadratic(), quick=True),
 }
 

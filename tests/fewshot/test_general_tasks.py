@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from fewshot.data.store import writing
+from fewshot.data.store import TokenSplit, writing
 from fewshot.errors import InputError
 from fewshot.general.evaluate import points, train
 from fewshot.general.examples import Examples, Part
@@ -39,6 +39,12 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 total = each * classes
                 noise = np.random.default_rng(number).integers(0, 256, (64, size, size, channels), dtype=np.uint8)
                 writer.write(split, 0, np.resize(noise, (total, size, size, channels)), ["x"] * total)
+    with writing(folder / "imdb.h5", "imdb", sources={}, resize="none") as writer:
+        writer.add_vocabulary([str(word) for word in range(50)])
+        for number, (split, each) in enumerate({"train": 2_600, "test": 30}.items()):
+            writer.add_split(split, {"neg": each, "pos": each}, (12,), TokenSplit)
+            noise = np.random.default_rng(number).integers(0, 50, (2 * each, 12), dtype=np.uint16)
+            writer.write(split, 0, noise, ["x"] * (2 * each))
     return folder
 
 
@@ -105,7 +111,7 @@ def test_parts_of_a_dataset_are_disjoint_and_whole(sets: Path) -> None:
     task = open_task("digits_mlp", sets, CPU)
     assert isinstance(task, Classification)
     assert task.examples.sizes() == {"train": 1197, "val": 300, "test": 300}
-    images = torch.cat([part.images for part in task.examples.parts.values()]).flatten(1)
+    images = torch.cat([part.inputs for part in task.examples.parts.values()]).flatten(1)
     assert len(images.unique(dim=0)) == 1797  # all images of this dataset differ
 
 
@@ -114,7 +120,7 @@ def test_an_epoch_sees_every_example_once() -> None:
     part = Part(images, torch.zeros(12, dtype=torch.int64))
     task = Classification("t", Examples("t", "t", {"train": part, "val": part, "test": part}), MLP(64, 4, 2))
     problem = task.problem("train", 0, 4)
-    seen = [tuple(sorted((problem.batch(s).images[:, 0, 0, 0] * 255).round().int().tolist())) for s in range(6)]
+    seen = [tuple(sorted((problem.batch(s).inputs[:, 0, 0, 0] * 255).round().int().tolist())) for s in range(6)]
     assert sorted(sum(seen[:3], ())) == sorted(sum(seen[3:], ())) == list(range(12))
     assert seen[:3] != seen[3:]
 
@@ -147,7 +153,7 @@ def poisoned(task: Task, part: str) -> Classification:
     assert isinstance(task, Classification)
     found = task.examples.parts[part]
     noise = torch.randint(0, 10, found.labels.shape, generator=torch.Generator().manual_seed(0))
-    parts = {**task.examples.parts, part: Part(255 - found.images, noise)}
+    parts = {**task.examples.parts, part: Part(255 - found.inputs, noise)}
     return Classification(task.name, replace(task.examples, parts=parts), task.net)
 
 
