@@ -34,6 +34,10 @@ class Step(NamedTuple):
     known: Hidden = ()
     """What the core computed on the way that does not depend on the state: `response` need not compute it again."""
 
+    def at(self, rows: Tensor) -> Step:
+        """The same step of some rows alone, by index; of memory, only what it began with."""
+        return Step(self.state[rows], tuple(part[rows] for part in self.hidden), self.update[rows], ())
+
     def moved_to(self, values: Tensor, columns: slice) -> Tensor:
         """The state with `values` in place of its `columns`."""
         if values.shape[-1] == self.state.shape[-1]:
@@ -53,8 +57,15 @@ class Response:
     that can put a graph on what it has evaluated without overrides `farther`.
     """
 
+    divisible: bool = False
+    """Whether `at` is known."""
+
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         self._function = function
+
+    def at(self, rows: Tensor) -> Response:
+        """The response of some rows, by index: what smoothness goes on with where the others are done."""
+        raise NotImplementedError
 
     def __call__(self, values: Tensor) -> Tensor:
         """Values of the chosen columns [rows, c] -> updates [rows, O]."""

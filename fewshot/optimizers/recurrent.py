@@ -39,12 +39,28 @@ class RecurrentOptimizer(CoordinatewiseOptimizer):
         return Step(state, hidden, update.T, next_hidden, known)
 
     def response(self, step: Step, columns: slice) -> Response:
-        known = step.known or self.known(step.hidden)
-        return Response(lambda values: self.read(step.moved_to(values, columns).T, known, step.hidden)[0].T)
+        return RecurrentResponse(self, step, columns)
 
     def _zeros(self, units: int, rows: int) -> Tensor:
         """[rows, units] whose memory is [units, rows]."""
         return next(self.parameters()).new_zeros(units, rows).T
+
+
+class RecurrentResponse(Response):
+    """The response without the recurrent products."""
+
+    divisible = True
+
+    def __init__(self, core: RecurrentOptimizer, step: Step, columns: slice) -> None:
+        self._core, self._step, self._columns = core, step, columns
+        self._known = step.known or core.known(step.hidden)
+
+    def __call__(self, values: Tensor) -> Tensor:
+        x = self._step.moved_to(values, self._columns)
+        return self._core.read(x.T, self._known, self._step.hidden)[0].T
+
+    def at(self, rows: Tensor) -> Response:
+        return self._core.response(self._step.at(rows), self._columns)
 
 
 class TwoLayers(RecurrentOptimizer):

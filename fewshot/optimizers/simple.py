@@ -20,7 +20,7 @@ from fewshot.optimizers.cells import add_product, sigmoid_to_tanh_
 from fewshot.optimizers.coordinatewise import check_hidden_size
 from fewshot.optimizers.core import Hidden, Response, Step, squared_distance
 from fewshot.optimizers.observe import FullState, GradientRMS
-from fewshot.optimizers.recurrent import RecurrentOptimizer
+from fewshot.optimizers.recurrent import RecurrentOptimizer, RecurrentResponse
 
 COLUMNS = {
     "gradient_rms": {"features": slice(0, 1)},
@@ -128,30 +128,31 @@ class _Read(Function):
         )
 
 
-class _ClosedForm(Response):
+class _ClosedForm(RecurrentResponse):
     """The response of `Simple`, and its derivative, without a graph and without the recurrent product.
 
     With σ = σ(2 (W x + U h)): u = 2 V σ - V 1, and ∂u/∂x = 4 Σ V W (σ - σ²).
     """
 
+    _core: Simple
+
     def __init__(self, core: Simple, step: Step, columns: slice) -> None:
-        self._core, self._step, self._columns = core, step, columns
-        self._recurrent = (step.known or core.known(step.hidden))[0]
+        super().__init__(core, step, columns)
         with torch.no_grad():
             moving = core.input[:, columns]
-            known = self._recurrent
+            known = self._known[0]
             if columns.stop - columns.start < core.state_size:
                 fixed = torch.cat([step.state[:, : columns.start], step.state[:, columns.stop :]], dim=1)
                 weights = torch.cat([core.input[:, : columns.start], core.input[:, columns.stop :]], dim=1)
                 known = torch.addmm(known, 2 * weights, fixed.T)
-            self._known, self._moving = known, 2 * moving
+            self._still, self._moving = known, 2 * moving
             self._output, self._offset = 2 * core.output, core.output.sum()
             self._slope = 4 * core.output * moving.T
         self._scratch = torch.empty_like(known)
 
     def __call__(self, values: Tensor) -> Tensor:
         if torch.is_grad_enabled():
-            return self._with_graph(values, None)
+            return super().__call__(values)
         return self._update(self._units(values, self._scratch))
 
     def vjp(self, values: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
@@ -166,16 +167,12 @@ class _ClosedForm(Response):
             s, s_high = self._units(low), self._units(high, self._scratch)
             choose_high = squared_distance(self._update(s_high), update) > squared_distance(self._update(s), update)
             h = sigmoid_to_tanh_(torch.lerp(s, s_high, choose_high.to(s.dtype), out=s))
-            values = torch.where(choose_high.unsqueeze(-1), high, low)
-        return self._with_graph(values, h)
+            x = self._step.moved_to(torch.where(choose_high.unsqueeze(-1), high, low), self._columns)
+        return _Read.apply(self._known[0], x.T, self._core.input, self._core.output, h)[0].T
 
     def _units(self, values: Tensor, out: Tensor | None = None) -> Tensor:
         """σ of every unit, [H, rows]."""
-        return add_product(self._known, self._moving, values.T, out=out).sigmoid_()
+        return add_product(self._still, self._moving, values.T, out=out).sigmoid_()
 
     def _update(self, s: Tensor) -> Tensor:
         return (self._output @ s).sub_(self._offset).T
-
-    def _with_graph(self, values: Tensor, h: Tensor | None) -> Tensor:
-        x = self._step.moved_to(values, self._columns).T
-        return _Read.apply(self._recurrent, x, self._core.input, self._core.output, h)[0].T

@@ -73,11 +73,27 @@ class Smoothness(Regularizer):
         low, high = center - options.radius, center + options.radius
         noise = torch.randn(center.shape, generator=self._own_generator(center.device), device=center.device)
         values = torch.clamp(center + options.pgd_start * noise.to(center), low, high)
-        stride = options.pgd_step_size * options.radius
-        for _ in range(options.pgd_steps):
+        return self._climb(response, values, low, high, update, options.pgd_steps)
+
+    def _climb(
+        self, response: Response, values: Tensor, low: Tensor, high: Tensor, update: Tensor, steps: int
+    ) -> Tensor:
+        """`steps` steps from `values` within low … high.
+
+        A row that has not moved in one step never moves again. Most come to rest at a border of the ball when half of
+        the steps are left: where the response is divisible, only the other rows take those.
+        """
+        stride = self.options.pgd_step_size * self.options.radius
+        for left in reversed(range(steps)):
             moved, pull = response.vjp(values)
-            ascent = pull(moved - update)
-            values = torch.clamp(values.add(ascent.sign(), alpha=stride), low, high)
+            before, ascent = values, pull(moved - update).sign()
+            values = torch.clamp(values.add(ascent, alpha=stride), low, high)
+            if left and response.divisible:
+                rows = (values != before).any(dim=-1).nonzero()[:, 0]
+                if 2 * len(rows) < len(values):
+                    parts = (part[rows] for part in (values, low, high, update))
+                    values[rows] = self._climb(response.at(rows), *parts, left)
+                    break
         return values
 
     def _columns(self, core: NeuralOptimizer) -> slice:

@@ -1,16 +1,20 @@
 """The optimizers of network weights against torch's own cells and loops over rows; their features against loops."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from fewshot.errors import InputError
+from fewshot.general.tasks import open_task
+from fewshot.general.unroll import Unroll, step_weights
 from fewshot.optimizers import DM, LEARNED, Response, RNNprop, Simple, inner_step
 from fewshot.optimizers.cells import LSTMCell, tanh
 from fewshot.optimizers.observe import FullState, GradientRMS, LogSign, NormalizedMoments
-from fewshot.regularizers import PenaltyOptions, Smoothness
+from fewshot.optimizers.recurrent import RecurrentResponse
+from fewshot.regularizers import PenaltyOptions, Regularizer, Smoothness
 
 ROWS, STEPS = 6, 4
 
@@ -260,14 +264,38 @@ def test_only_the_weights_column_carries_a_graph():
     assert not any(m.requires_grad for m in memory)
 
 
+@pytest.fixture(scope="module")
+def trained():
+    """A `simple` after 100 updates on digits: it has learned something, and its weights are far from their start."""
+    task = open_task("digits_mlp", Path("data"), torch.device("cpu"))
+    core = Simple(torch.Generator().manual_seed(4))
+    adam = torch.optim.Adam(core.parameters(), 1e-2)
+    losses = []
+    for i in range(20):
+        run = Unroll(core, Regularizer(), [task.problem("train", i, 64)], i)
+        for k in range(5):
+            found = run.truncation(step_weights("linear", k, 10))
+            adam.zero_grad()
+            found.surrogate.backward()
+            torch.nn.utils.clip_grad_norm_(core.parameters(), 1.0)
+            adam.step()
+        losses.append(found.loss[-1].item())
+    assert losses[-1] < 0.5 * losses[0]
+    assert (core.input - Simple(torch.Generator().manual_seed(4)).input).abs().max() > 0.1
+    return core.double()
+
+
 @pytest.mark.parametrize("radius", [0.1, 1.0])
-@pytest.mark.parametrize("scale", [1.0, 3.0])
-def test_pgd_is_at_most_the_endpoints_and_those_are_at_most_a_fine_grid(radius, scale):
-    """In the middle of an unroll, at initial weights and at such as training enlarges."""
-    core = Simple(torch.Generator().manual_seed(4)).double()
-    with torch.no_grad():
-        core.input.mul_(scale)
-        core.recurrent.mul_(1.5)
+@pytest.mark.parametrize("scale", ["trained", 1.0, 3.0])
+def test_pgd_is_at_most_the_endpoints_and_those_are_at_most_a_fine_grid(radius, scale, request):
+    """In the middle of an unroll: at trained weights, at initial ones and at such enlarged."""
+    if scale == "trained":
+        core = request.getfixturevalue("trained")
+    else:
+        core = Simple(torch.Generator().manual_seed(4)).double()
+        with torch.no_grad():
+            core.input.mul_(scale)
+            core.recurrent.mul_(1.5)
     states = make_states(core, rows=500, seed=7)
     hidden = unroll(core, states)[1]
     gaps = {}
@@ -284,6 +312,31 @@ def test_pgd_is_at_most_the_endpoints_and_those_are_at_most_a_fine_grid(radius, 
     assert (gaps["pgd"] <= finest * (1 + 1e-2) + 1e-12).all()  # the grid may miss the very maximum
     assert 0.5 * total["grid"] < total["pgd"] <= total["endpoints"] * (1 + 1e-9)
     assert total["endpoints"] > 0.98 * total["grid"]
+
+
+@pytest.mark.parametrize("kind", [Simple, DM])
+def test_pgd_leaves_out_rows_that_have_come_to_rest_and_finds_the_same(kind, monkeypatch):
+    core = make(kind)
+    states = make_states(core, rows=200, seed=7)
+    hidden = unroll(core, states)[1]
+    regularizer = Smoothness(PenaltyOptions(maximum="pgd", radius=1.0))
+    step, gaps, evaluated = core.step(states[-1], hidden), [], []
+    respond = core.response
+
+    def counted(of_step, columns):
+        response = respond(of_step, columns)
+        vjp = response.vjp
+        response.vjp = lambda values: (evaluated.append(len(values)), vjp(values))[1]
+        return response
+
+    core.response = counted
+    for divisible in (True, False):
+        monkeypatch.setattr(RecurrentResponse, "divisible", divisible)
+        regularizer.reseed(0)
+        gaps.append(regularizer.gap(core, step))
+    torch.testing.assert_close(*gaps, rtol=1e-10, atol=1e-14)
+    assert evaluated[-10:] == [200] * 10
+    assert 5 * 200 < sum(evaluated[:-10]) < 8 * 200
 
 
 class Watched(Response):

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from fewshot.optimizers import OPTIMIZERS, Step
+from fewshot.optimizers import OPTIMIZERS, Response, Step
 
 ROWS = 7
 
@@ -141,6 +141,45 @@ def test_response_pulls_back_the_derivative_of_the_update(core):
         torch.testing.assert_close(pulled, expected, rtol=1e-10, atol=1e-12)
         assert not moved.requires_grad
         assert not pulled.requires_grad
+
+
+def test_the_farther_update_is_that_of_two_whole_evaluations(core):
+    """The same values and, through them and the step, the same gradients; with a graph or without."""
+    if not core.independent_rows:
+        pytest.skip("no row has ends of its own")
+    step = take_steps(core, 3)
+    for name in parts(core):
+        columns = core.column_slice(name)
+        low, high = step.state[:, columns] - 0.4, step.state[:, columns] + 0.5
+        response, leaves = core.response(step, columns), list(core.parameters())
+        found = response.farther(low, high, step.update.detach())
+        ends = torch.stack([core(step.moved_to(values, columns), step.hidden)[0] for values in (low, high)])
+        gaps = (ends - step.update).square().sum(dim=-1)
+        expected = torch.where((gaps[1] > gaps[0])[:, None], ends[1], ends[0])
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+        slow = torch.autograd.grad(expected.sin().sum(), leaves, allow_unused=True, retain_graph=True)
+        fast = torch.autograd.grad(found.sin().sum(), leaves, allow_unused=True, retain_graph=True)
+        for mine, theirs in zip(fast, slow, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-12)
+        with torch.no_grad():
+            torch.testing.assert_close(response.farther(low, high, step.update), found, rtol=1e-12, atol=1e-12)
+
+
+def test_the_response_of_some_rows_is_theirs_among_all(core):
+    step, rows = take_steps(core, 3), torch.tensor([5, 0, 3])
+    for name in parts(core):
+        columns = core.column_slice(name)
+        response: Response = core.response(step, columns)
+        if not response.divisible:
+            continue
+        assert core.independent_rows
+        values = step.state[:, columns] + 0.3
+        few = response.at(rows)
+        torch.testing.assert_close(few(values[rows]), response(values)[rows], rtol=1e-12, atol=1e-12)
+        moved, pull = few.vjp(values[rows])
+        torch.testing.assert_close(moved, response(values)[rows], rtol=1e-12, atol=1e-12)
+        whole = response.vjp(values)[1](torch.ones_like(step.update))
+        torch.testing.assert_close(pull(torch.ones_like(moved)), whole[rows], rtol=1e-12, atol=1e-12)
 
 
 def test_max_gap_is_the_maximum_over_a_grid(core):
