@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from benchmarks.parallel import mapped
 from benchmarks.reporting.choice import Choice, choose
 from benchmarks.reporting.compare import Comparison
 from benchmarks.reporting.drawn import ForestLine, Series
@@ -20,6 +22,7 @@ from benchmarks.reporting.figures.training import step_sizes_figure, training_fi
 from benchmarks.reporting.items import FEW_SHOT, GENERAL, Experiment, Item, experiments, items_of
 from benchmarks.reporting.rows import Row
 from benchmarks.reporting.series import LONG, thin
+from fewshot.console import progress
 
 FOREST_LINES = 40
 """Comparisons in one forest plot at most."""
@@ -53,29 +56,63 @@ def write_figures(
         The files, in the order written. Equal records give equal bytes.
     """
     choice = choice or choose(experiments(items_of(rows)), comparisons)
-    paths = []
-    for name, figure in figures(choice.drawn, choice.differences, KINDS if kinds is None else kinds):
-        if title:
-            name_figure(figure, f"{title}\n{figure.get_suptitle()}")
-        paths += save(figure, out / name)
+    kinds = KINDS if kinds is None else tuple(kinds)
+    forests = _forests(choice.differences) if _DIFFERENCES in kinds else ()
+    tasks = [_Task(part, out, title, kinds) for part in (*forests, *choice.drawn)]
+    paths: list[Path] = []
+    with mapped(_write, tasks, least=4) as found, progress() as display:
+        task = display.add_task("figures", total=len(tasks), note="")
+        for written in found:
+            paths += written
+            display.advance(task)
     return paths
 
 
-def figures(
-    groups: Sequence[Experiment], differences: Mapping[str, Sequence[ForestLine]], kinds: Sequence[str]
-) -> Iterator[tuple[str, Figure]]:
-    """(name of the file, figure), one after another so that only one is held."""
-    for metric, lines in differences.items() if _DIFFERENCES in kinds else ():
+@dataclass(frozen=True)
+class _Forest:
+    """Some comparisons, for one forest plot."""
+
+    name: str
+    metric: str
+    lines: Sequence[ForestLine]
+
+
+def _forests(differences: Mapping[str, Sequence[ForestLine]]) -> Iterator[_Forest]:
+    for metric, lines in differences.items():
         for start in range(0, len(lines), FOREST_LINES):
             part = f"-{start // FOREST_LINES + 1}" if len(lines) > FOREST_LINES else ""
-            title = "Regularized − plain, paired on the same tests (p: Holm-corrected)"
-            figure = forest_figure(lines[start : start + FOREST_LINES], title, DIFFERENCES[metric])
-            yield f"{_DIFFERENCES}-{metric}{part}", figure
-    for group in groups:
-        for kind, make in _MAKERS.items():
-            figure = make(group) if kind in kinds else None
-            if figure is not None:
-                yield f"{kind}-{group.slug}", figure
+            yield _Forest(f"{_DIFFERENCES}-{metric}{part}", metric, lines[start : start + FOREST_LINES])
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What one process draws."""
+
+    part: Experiment | _Forest
+    out: Path
+    title: str
+    kinds: Sequence[str]
+
+
+def _write(task: _Task) -> list[Path]:
+    paths = []
+    for name, figure in _figures(task.part, task.kinds):
+        if task.title:
+            name_figure(figure, f"{task.title}\n{figure.get_suptitle()}")
+        paths += save(figure, task.out / name)
+    return paths
+
+
+def _figures(part: Experiment | _Forest, kinds: Sequence[str]) -> Iterator[tuple[str, Figure]]:
+    """(name of the file, figure), one after another so that only one is held."""
+    if isinstance(part, _Forest):
+        title = "Regularized − plain, paired on the same tests (p: Holm-corrected)"
+        yield part.name, forest_figure(part.lines, title, DIFFERENCES[part.metric])
+        return
+    for kind, make in _MAKERS.items():
+        figure = make(part) if kind in kinds else None
+        if figure is not None:
+            yield f"{kind}-{part.slug}", figure
 
 
 def curves_of(group: Experiment, make: Callable[[Item], Series | None]) -> list[Series]:
