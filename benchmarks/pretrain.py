@@ -88,7 +88,8 @@ def ensure(
         seeds = f" --seeds {seed}" if seed else ""
         raise InputError(
             f"there is no {backbone} for {dataset.name} at {path}; pre-train it with"
-            f" `python -m benchmarks.pretrain --dataset {dataset.name} --backbone {backbone}{seeds}`"
+            f" `python -m benchmarks.pretrain --dataset {dataset.name} --backbone {backbone}{seeds}`,"
+            " or give the file of one that you have as --learner.backbone"
         )
     command = Command(**options(config), results=results, quiet=quiet)
     Pretraining(command, seed, dataset, device or torch.device("cpu"), World()).execute()
