@@ -91,8 +91,8 @@ class Smoothness(Regularizer):
             if left and response.divisible:
                 rows = (values != before).any(dim=-1).nonzero()[:, 0]
                 if 2 * len(rows) < len(values):
-                    at = response.at(rows)
-                    values[rows] = self._climb(at, values[rows], low[rows], high[rows], update[rows], left)
+                    rest = response.at(rows)
+                    values[rows] = self._climb(rest, values[rows], low[rows], high[rows], update[rows], left)
                     break
         return values
 
