@@ -10,8 +10,21 @@ from pathlib import Path
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
+def python_block(*, of: str) -> str:
+    """The one block of code that has these words in it."""
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if of in block)
+    return code
+
+
+def test_the_learned_optimizer_of_the_readme_trains_a_model(tmp_path):
+    script = "import torch; torch.manual_seed(0)\n" + python_block(of="LearnedOptimizer")
+    process = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert float(re.fullmatch(r"loss (\S+)\n", process.stdout)[1]) < 0.5  # it starts from log 10 = 2.3
+
+
 def test_the_regularizer_of_the_readme_runs_as_written(tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    code = python_block(of="class SmallUpdates")
     name, arguments = re.search(r"`python (\w+\.py) (--regularizer [^`]*)`", README).groups()
     (tmp_path / name).write_text(code)
     budget = "--training.episodes 4 --training.validate-every 4 --training.validation-episodes 2 --test.episodes 3"
