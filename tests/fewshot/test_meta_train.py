@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,9 +16,11 @@ from unroll_watchers import Killed, KilledAt, Quiet
 from fewshot.engine.train import FAILURES_IN_A_ROW, MetaTrainingFailed
 from fewshot.errors import InputError
 from fewshot.general.evaluate import final_losses
+from fewshot.general.imitation import ImitationOptions
 from fewshot.general.meta_train import UnrollOptions, UnrollTrainer
 from fewshot.general.stepping import LearnedStepper
 from fewshot.general.tasks import Problem, Quadratic
+from fewshot.general.unroll import Truncation
 from fewshot.optimizers import LEARNED
 from fewshot.regularizers import PenaltyOptions, Regularizer, Smoothness
 
@@ -125,6 +130,34 @@ def test_meta_gradients_are_clamped_element_by_element(monkeypatch: pytest.Monke
     running.run(Quiet())
     assert len(seen) == 2
     assert seen == pytest.approx([1e-3, 1e-3])
+
+
+@pytest.mark.parametrize("imitation", [0.0, 1.0])
+@pytest.mark.parametrize("recompute", [False, True])
+def test_memory_does_not_grow_along_the_horizon(
+    monkeypatch: pytest.MonkeyPatch, recompute: bool, imitation: float
+) -> None:
+    """Of all truncations, only the present one's graph is alive; so are no more tensors later than early."""
+    options = replace(OPTIONS, unrolls=1, horizon=80, recompute=recompute, imitation=ImitationOptions(imitation))
+    running = trainer(options)
+    graphs: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+    sizes: list[int] = []
+    step = running._meta_step
+
+    def watched(part: Truncation) -> bool:
+        graphs.append(weakref.ref(part.surrogate))
+        done = step(part)
+        gc.collect()
+        alive.append(sum(graph() is not None for graph in graphs))
+        sizes.append(sum(x.numel() for x in gc.get_objects() if type(x) is torch.Tensor))
+        return done
+
+    monkeypatch.setattr(running, "_meta_step", watched)
+    running.run(Quiet())
+    assert alive == [1] * 8
+    kept = 2 * OPTIONS.truncation  # losses and penalties
+    assert max(later - first for first, later in pairwise(sizes[1:])) <= kept
 
 
 @pytest.mark.parametrize("name", LEARNED)
