@@ -203,15 +203,15 @@ class UnrollTrainer:
         of_core = (self.core, self.regularizer, problems, seed, options.judged_on, options.recompute)
         imitates = options.imitation.decide(derive(self.seed, "imitation", index))
         unroll = Imitation(*of_core, teacher=options.imitation.start()) if imitates else Unroll(*of_core)
-        parts = []
+        parts = []  # without their graphs
         for k in range(self.curriculum.horizons[self._stage] // options.truncation):
             part = unroll.truncation(step_weights(options.weighting, k, options.truncation))
             if not self._meta_step(part):
                 self._skip(index)
                 return None
-            parts.append(part)
+            parts.append((part.loss, part.penalty))
         self.progress.skipped_in_a_row = 0
-        losses, penalties = (torch.cat([getattr(p, name) for p in parts]) for name in ("loss", "penalty"))
+        losses, penalties = map(torch.cat, zip(*parts, strict=True))
         found = torch.stack([losses.mean(), penalties.mean(), losses[-1]]).tolist()
         if imitates:
             return {"distance": found[0], "penalty": found[1]}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,9 +16,11 @@ from unroll_watchers import Killed, KilledAt, Quiet
 from fewshot.engine.train import FAILURES_IN_A_ROW, MetaTrainingFailed
 from fewshot.errors import InputError
 from fewshot.general.evaluate import final_losses
+from fewshot.general.imitation import ImitationOptions
 from fewshot.general.meta_train import UnrollOptions, UnrollTrainer
 from fewshot.general.stepping import LearnedStepper
 from fewshot.general.tasks import Problem, Quadratic
+from fewshot.general.unroll import Truncation
 from fewshot.optimizers import LEARNED
 from fewshot.regularizers import PenaltyOptions, Regularizer, Smoothness
 
@@ -139,6 +144,34 @@ def test_the_meta_rate_falls_along_half_a_cosine() -> None:
     assert seen[::2] == seen[1::2]  # two truncations an unroll
     assert seen[::2] == pytest.approx([share * options.meta_rate for share in expected])
     assert [OPTIONS.meta_rate_at(i) for i in range(4)] == [OPTIONS.meta_rate] * 4
+
+
+@pytest.mark.parametrize("imitation", [0.0, 1.0])
+@pytest.mark.parametrize("recompute", [False, True])
+def test_memory_does_not_grow_along_the_horizon(
+    monkeypatch: pytest.MonkeyPatch, recompute: bool, imitation: float
+) -> None:
+    """Of all truncations, only the present one's graph is alive; so are no more tensors later than early."""
+    options = replace(OPTIONS, unrolls=1, horizon=80, recompute=recompute, imitation=ImitationOptions(imitation))
+    running = trainer(options)
+    graphs: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+    sizes: list[int] = []
+    step = running._meta_step
+
+    def watched(part: Truncation) -> bool:
+        graphs.append(weakref.ref(part.surrogate))
+        done = step(part)
+        gc.collect()
+        alive.append(sum(graph() is not None for graph in graphs))
+        sizes.append(sum(x.numel() for x in gc.get_objects() if type(x) is torch.Tensor))
+        return done
+
+    monkeypatch.setattr(running, "_meta_step", watched)
+    running.run(Quiet())
+    assert alive == [1] * 8
+    kept = 2 * OPTIONS.truncation  # losses and penalties
+    assert max(later - first for first, later in pairwise(sizes[1:])) <= kept
 
 
 @pytest.mark.parametrize("name", LEARNED)
