@@ -314,12 +314,14 @@ def test_pgd_is_at_most_the_endpoints_and_those_are_at_most_a_fine_grid(radius, 
     assert total["endpoints"] > 0.98 * total["grid"]
 
 
-@pytest.mark.parametrize("kind", [Simple, DM])
-def test_pgd_leaves_out_rows_that_have_come_to_rest_and_finds_the_same(kind, monkeypatch):
-    core = make(kind)
+def test_pgd_leaves_out_rows_that_have_come_to_rest_and_finds_the_same(monkeypatch):
+    core = make(DM)
+    with torch.no_grad():  # so that some rows never come to rest
+        for parameter in core.parameters():
+            parameter.mul_(1.6)
     states = make_states(core, rows=200, seed=7)
     hidden = unroll(core, states)[1]
-    regularizer = Smoothness(PenaltyOptions(maximum="pgd", radius=1.0))
+    regularizer = Smoothness(PenaltyOptions(maximum="pgd", radius=1.0, pgd_steps=9))
     step, gaps, evaluated = core.step(states[-1], hidden), [], []
     respond = core.response
 
@@ -335,8 +337,9 @@ def test_pgd_leaves_out_rows_that_have_come_to_rest_and_finds_the_same(kind, mon
         regularizer.reseed(0)
         gaps.append(regularizer.gap(core, step))
     torch.testing.assert_close(*gaps, rtol=1e-10, atol=1e-14)
-    assert evaluated[-10:] == [200] * 10
-    assert 5 * 200 < sum(evaluated[:-10]) < 8 * 200
+    fewer, all_rows = evaluated[:-9], evaluated[-9:]
+    assert all_rows == [200] * 9
+    assert any(0 < rows < 100 for rows in fewer), fewer
 
 
 class Watched(Response):
