@@ -47,7 +47,7 @@ def forest_figure(differences: Sequence[ForestLine], title: str, x_label: str) -
         bounds = limits([np.array([d.low, d.mean, d.high, 0.0]) for d in differences], log=False)
         if bounds:
             panel.set_xlim(*bounds)
-        panel.set_xlabel(f"{x_label}; bars: 95 % interval, filled: excludes zero")
+        panel.set_xlabel(f"{x_label}\nbars: 95 % interval, filled: excludes zero")
     return figure
 
 
