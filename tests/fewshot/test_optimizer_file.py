@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -58,9 +59,18 @@ def test_shipped_optimizers_go_by_name(tmp_path, monkeypatch):
         load_optimizer("tyni")
 
 
-def test_the_shipped_folder_holds_readable_files_only():
-    for name in files.shipped():
-        load_optimizer(name)
+def test_what_is_shipped_says_where_it_comes_from_and_is_in_the_readme():
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    shipped = files.shipped()
+    assert {"simple", "smoothed_simple", "simple_cifar10_cnn", "smoothed_simple_cifar10_cnn", "rnnprop"} <= set(shipped)
+    for name in shipped:
+        _, card = load_optimizer(name)
+        assert f"`{name}`" in readme
+        assert card.command.startswith("python -m benchmarks.optimize ")
+        assert f"--task {card.task}" in card.command
+        assert (card.regularizer == "smooth") == name.startswith("smoothed") == ("--smooth" in card.command)
+        assert card.validation["loss"] < 2.0
+        assert card.description
 
 
 def rewrite(path, change_card=lambda card: card, change_weights=lambda weights: weights):
