@@ -119,7 +119,8 @@ def test_figures_are_files_with_words_and_units(rows, tmp_path):
     expected = {
         "curves-digits-mlp-200-steps": (
             "optimizer step",
-            "test loss (cross-entropy, nats)",
+            "test loss",
+            "(cross-entropy, nats)",
             "simple + smooth",
             "seeds",
         ),

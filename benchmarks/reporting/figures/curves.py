@@ -90,7 +90,8 @@ def draw_curves(axes: Axes, panel: Panel) -> None:
         if line.ended and len(line.x):
             axes.plot(line.x[-1:], mean[-1:], marker="x", markersize=7, color=style.colour, linestyle="none")
     _scale(axes, panel, metric)
-    axes.set(xlabel=panel.x_label, ylabel=metric.label, title=panel.title)
+    label = metric.label.replace(" (cross", "\n(cross")  # longer than a panel is high
+    axes.set(xlabel=panel.x_label, ylabel=label, title=panel.title)
 
 
 def legend_label(line: Series) -> str:
