@@ -103,6 +103,10 @@ class Job:
         """What the first job to finish leaves for all others that would make the same; they wait for it."""
         return ""
 
+    def lacks(self, places: Places) -> str:
+        """What a finished job did not leave that this one needs, with the remedy; empty where nothing is missing."""
+        return ""
+
     def record_path(self, places: Places) -> Path | None:
         """Where its record is, or will be; None where that cannot be told before it has run."""
         raise NotImplementedError
@@ -211,6 +215,14 @@ class TransferJob(OptimizeJob):
     @property
     def dependencies(self) -> tuple[Job, ...]:
         return (*self.needs, self.source)
+
+    def lacks(self, places: Places) -> str:
+        record = self.source.record_path(places)
+        assert record is not None
+        weights = record.with_name("best.safetensors")
+        if weights.is_file() or not record.is_file() or read_record(record)["status"] == "failed":
+            return ""
+        return f"{weights} was not kept with its record; give another place as --results, where it will be made again"
 
     @property
     def kind(self) -> tuple[Any, ...]:

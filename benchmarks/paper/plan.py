@@ -56,7 +56,7 @@ class Plan:
     left_out: tuple[str, ...]
     """Why optional jobs are not in it."""
     unprepared: tuple[str, ...]
-    """Why it cannot start: datasets that are not there, with the commands that prepare them."""
+    """Why it cannot start: datasets and weights that are not there, with what to do."""
 
     @property
     def todo(self) -> list[Step]:
@@ -111,6 +111,7 @@ def make_plan(jobs: Sequence[Job], places: Places) -> Plan:
         if reason and job.optional:
             left_out[reason] = None
             return
+        reason = reason or ("" if step.done else job.lacks(places))
         if reason:
             unprepared[reason] = None
         for other in job.dependencies:

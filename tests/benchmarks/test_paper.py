@@ -140,9 +140,23 @@ def test_a_transfer_is_found_without_weights_but_not_for_other_weights(finished:
     jobs = tiny_jobs((0,))
     weights = [jobs[i].record_path(Places(results)).with_name("best.safetensors") for i in (0, 1)]
     weights[0].unlink()
-    assert make_plan(jobs, Places(results)).steps[2].state == "finished"
+    plan = make_plan(jobs, Places(results))
+    assert plan.steps[2].state == "finished"
+    assert plan.unprepared == ()
     shutil.copy(weights[1], weights[0])
     assert make_plan(jobs, Places(results)).steps[2].state == "missing"
+
+
+def test_a_transfer_whose_weights_were_not_kept_cannot_start(finished: Path, tmp_path: Path) -> None:
+    results = shutil.copytree(finished / "results", tmp_path / "results")
+    jobs = tiny_jobs((0,))
+    transfer = jobs[2].record_path(Places(results))
+    jobs[0].record_path(Places(results)).with_name("best.safetensors").unlink()
+    shutil.rmtree(transfer.parent)
+    (reason,) = make_plan(jobs, Places(results)).unprepared
+    assert "best.safetensors was not kept with its record; give another place as --results" in reason
+    shutil.rmtree(jobs[0].record_path(Places(results)).parent)  # then it is made again
+    assert make_plan(jobs, Places(results)).unprepared == ()
 
 
 def test_states_and_estimates(finished: Path, tmp_path: Path) -> None:
