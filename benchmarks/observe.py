@@ -16,23 +16,20 @@ SMOOTHING = 0.05
 """Weight of the newest step in the running accuracy of the progress bar."""
 
 
-class RunObserver:
-    """Shows meta-training and evaluation of one run; a context manager."""
+class Observer:
+    """Bars on the terminal and scalars for TensorBoard, of one run; a context manager."""
 
-    def __init__(self, folder: Path, title: str, episodes: int, done: int, quiet: bool) -> None:
+    def __init__(self, folder: Path, title: str, quiet: bool, done: int = 0) -> None:
         """Begin to watch.
 
         Args:
-            folder: where TensorBoard files go.
-            title: of the progress bar.
-            episodes: meta-training steps in all.
-            done: steps done before an interruption.
-            quiet: no progress bar.
+            folder: of the run; TensorBoard files go to `tensorboard` below it.
+            title: of the bars.
+            quiet: no bars.
+            done: steps done before an interruption; what TensorBoard has of later ones counts no more.
         """
-        self._display = progress(quiet)
-        self._task = self._display.add_task(title, total=episodes, completed=done, note="")
-        self._title, self._accuracy, self._validated = title, None, ""
-        self._writer = SummaryWriter(str(folder), purge_step=done + 1 if done else None)
+        self._display, self._title, self._validated = progress(quiet), title, ""
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1 if done else None)
 
     def __enter__(self) -> Self:
         self._display.start()
@@ -43,6 +40,20 @@ class RunObserver:
     ) -> None:
         self._display.stop()
         self._writer.close()
+
+    def begin(self, what: str, total: int, done: int = 0) -> None:
+        """Show a further bar."""
+        self._task = self._display.add_task(f"{self._title}: {what}", total=total, completed=done, note="")
+
+    def advance(self) -> None:
+        """One unit of the newest bar is done."""
+        self._display.advance(self._task)
+
+
+class RunObserver(Observer):
+    """Watches meta-training and evaluation of a few-shot learner."""
+
+    _accuracy: float | None = None
 
     def step(self, episode: int, scalars: dict[str, float]) -> None:
         accuracy = scalars["accuracy"]
@@ -60,11 +71,3 @@ class RunObserver:
         self._validated = f", validation {accuracy:.1%}{' (best)' if best else ''}"
         self._writer.add_scalar("validation/accuracy", accuracy, episode)
         self._writer.flush()
-
-    def evaluating(self, what: str, episodes: int) -> None:
-        """Show a further bar for `episodes` test episodes."""
-        self._task = self._display.add_task(f"{self._title}: {what}", total=episodes, note="")
-
-    def advance(self) -> None:
-        """One test episode is done."""
-        self._display.advance(self._task)

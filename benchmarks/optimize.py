@@ -155,8 +155,9 @@ class Learned(Experiment):
         )
         results, failure, tested = {}, None, time.monotonic()
         title = f"{config.optimizer} {config.regularizer} seed {self.seed}"
-        with OptimizeObserver(self.folder, title, command.quiet) as observer:
-            observer.begin("unrolls", config.training.unrolls, trainer.progress.unroll)
+        done = trainer.progress.unroll
+        with OptimizeObserver(self.folder, title, command.quiet, done) as observer:
+            observer.begin("unrolls", config.training.unrolls, done)
             try:
                 trainer.run(observer)
                 tested = time.monotonic()

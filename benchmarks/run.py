@@ -116,7 +116,9 @@ class FewShotRun:
             command.checkpoint_seconds,
         )
         results, failure, test_seconds = {}, None, 0.0
-        with self._observer(trainer, command.quiet) as observer:
+        title, done = f"{self.config.method} {self.config.regularizer} seed {self.seed}", trainer.progress.episode
+        with RunObserver(self.folder, title, command.quiet, done) as observer:
+            observer.begin("meta-training", self.config.training.episodes, done)
             try:
                 trainer.run(observer)
                 tested = time.monotonic()
@@ -134,12 +136,6 @@ class FewShotRun:
             "seed": str(self.seed),
         }
         return identity if self.backbone is None else {**identity, "backbone": self.backbone.sha256}
-
-    def _observer(self, trainer: MetaTrainer, quiet: bool) -> RunObserver:
-        title = f"{self.config.method} {self.config.regularizer} seed {self.seed}"
-        return RunObserver(
-            self.folder / "tensorboard", title, self.config.training.episodes, trainer.progress.episode, quiet
-        )
 
     def _training_episode(self, index: int) -> Episode:
         return self.preprocess(self.training[index], self.augment, derive(self.seed, "augment", index))
@@ -162,7 +158,7 @@ class FewShotRun:
             if name == "last" and episode == progress.best_episode:
                 results[name] = results["best"]
                 continue
-            observer.evaluating(f"test, {name} model", self.test.count)
+            observer.begin(f"test, {name} model", self.test.count)
             self.learner.load_state_dict(weights)
             correct = self._correct(self.learner, self.test, observer.advance)
             results[name] = {"episode": episode, "correct": correct.tolist()}
