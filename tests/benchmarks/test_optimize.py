@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from benchmarks.optimize import main
 from benchmarks.optimize_cli import parse
+from benchmarks.optimize_observe import OptimizeObserver
 from benchmarks.record import read_record
 from fewshot.console import run_command
 from fewshot.optimizers import LEARNED
@@ -166,3 +168,14 @@ def test_presets_follow_the_optimizer(optimizer: str, tmp_path: Path) -> None:
     assert command.penalty.maximum == ("endpoints" if optimizer == "simple" else "auto")
     assert (command.training.meta_rate, command.training.horizon) == (1e-4, 200)  # pyright: ignore[reportAttributeAccessIssue]
     assert parse(["--optimizer", optimizer], tmp_path).training != command.training, "digits_mlp is quick"
+
+
+def test_a_continued_run_repeats_no_point_in_tensorboard(tmp_path: Path) -> None:
+    for done, last in ((0, 4), (2, 5)):  # killed after 4 unrolls, with a checkpoint of 2
+        with OptimizeObserver(tmp_path, "a run", quiet=True, done=done) as observer:
+            observer.begin("unrolls", 5, done)
+            for unroll in range(done + 1, last + 1):
+                observer.step(unroll, {"loss": float(unroll)})
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == [1, 2, 3, 4, 5]
