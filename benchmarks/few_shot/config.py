@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
 import tyro
 
@@ -16,7 +16,7 @@ from fewshot.learners.maml import MAMLOptions
 from fewshot.learners.meta_lstm import MetaLSTMOptions
 from fewshot.learners.protonet import ProtoNetOptions
 from fewshot.learners.sib import SIBOptions
-from fewshot.regularizers import REGULARIZERS, PenaltyOptions
+from fewshot.regularizers import REGULARIZERS
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,10 @@ class TestOptions:
             raise InputError(f"test.episodes is {self.episodes}; it must be at least 1")
 
 
+if TYPE_CHECKING:
+    PenaltyOptions = Any
+else:
+    PenaltyOptions = Union[(*{r.Options: None for r in REGULARIZERS.values()}, type(None))]
 LearnerOptions = MetaLSTMOptions | SIBOptions | ProtoNetOptions | MAMLOptions
 _METHOD_HELP = f"Learner: {', '.join(METHODS)}."
 _REGULARIZER_HELP = (
@@ -58,7 +62,7 @@ class RunConfig:
     regularizer: Annotated[str, tyro.conf.arg(help=_REGULARIZER_HELP)] = "none"
     normalize: bool = False
     """Normalize images with the dataset's published mean and deviation, instead of leaving them in [0, 1]."""
-    penalty: PenaltyOptions = field(default_factory=PenaltyOptions)
+    penalty: PenaltyOptions = None
     learner: LearnerOptions = field(default_factory=MetaLSTMOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
     test: TestOptions = field(default_factory=TestOptions)
@@ -67,6 +71,8 @@ class RunConfig:
         one_of("method", self.method, METHODS)
         one_of("regularizer", self.regularizer, REGULARIZERS)
         method = METHODS[self.method]
+        if type(self.penalty) is not REGULARIZERS[self.regularizer].Options:
+            object.__setattr__(self, "penalty", penalty_of(self.regularizer))
         if type(self.learner) is not method.options:
             raise InputError(
                 f"learner options are {type(self.learner).__name__}, method {self.method} has"
@@ -101,6 +107,12 @@ class RunConfig:
     def plain(self) -> RunConfig:
         """The same experiment without a regularizer: the partner of a paired comparison."""
         return replace(self, regularizer="none")
+
+
+def penalty_of(regularizer: str, **values: Any) -> Any:
+    """Options of a regularizer, of `values` those that it has."""
+    kind = REGULARIZERS[regularizer].Options
+    return kind(**{f.name: values[f.name] for f in fields(kind) if f.name in values})
 
 
 def _plain(value: Any) -> Any:

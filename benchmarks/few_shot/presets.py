@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from benchmarks.few_shot.config import RunConfig, TestOptions
+from benchmarks.few_shot.config import RunConfig, TestOptions, penalty_of
 from fewshot.data.catalog import CATALOG
 from fewshot.engine.few_shot import TrainingOptions
 from fewshot.errors import one_of
@@ -13,7 +13,6 @@ from fewshot.learners.maml import MAMLOptions
 from fewshot.learners.meta_lstm import MetaLSTMOptions
 from fewshot.learners.protonet import ProtoNetOptions
 from fewshot.learners.sib import SIBOptions
-from fewshot.regularizers import PenaltyOptions
 
 
 def meta_lstm_paper(base: RunConfig) -> RunConfig:
@@ -51,7 +50,7 @@ def meta_lstm_authors_code(base: RunConfig) -> RunConfig:
             init_scale=20**-0.5,
             forget_bias=(4.0, 6.0),
         ),
-        penalty=PenaltyOptions(pgd_start=0.01),
+        penalty=penalty_of(base.regularizer, pgd_start=0.01),
         training=TrainingOptions(
             episodes=50_000,
             meta_rate=1e-4 if one_shot else 1e-3,
@@ -77,7 +76,7 @@ def meta_lstm_quick(base: RunConfig) -> RunConfig:
             norm_momentum=0.95,
             input_bias=(-2.0, -1.0),
         ),
-        penalty=PenaltyOptions(weight=0.1),
+        penalty=penalty_of(base.regularizer, weight=0.1),
         training=TrainingOptions(episodes=500, meta_rate=2e-3, validate_every=100, validation_episodes=100),
     )
 
@@ -91,7 +90,7 @@ def sib_paper(base: RunConfig) -> RunConfig:
     return replace(
         base,
         learner=SIBOptions(backbone="wrn_28_10", views=10, steps=3, rate=1e-3, width=8),
-        penalty=PenaltyOptions(weight=0.01, radius=0.1),
+        penalty=penalty_of(base.regularizer, weight=0.01, radius=0.1),
         training=TrainingOptions(
             episodes=50_000,
             optimizer="sgd",

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 import torch
 import tyro
 
-from benchmarks.few_shot.config import _plain, config_sha256
+from benchmarks.few_shot.config import PenaltyOptions, _plain, config_sha256, penalty_of
 from fewshot.engine.general import UnrollOptions
 from fewshot.errors import InputError, one_of
 from fewshot.general.hand_designed import HAND_DESIGNED, GridOptions
 from fewshot.general.tasks import TASKS
 from fewshot.optimizers import LEARNED
-from fewshot.regularizers import REGULARIZERS, PenaltyOptions
+from fewshot.regularizers import REGULARIZERS
 
-OPTIMIZERS = (*LEARNED, *HAND_DESIGNED)
 if TYPE_CHECKING:
     CoreOptions = Any
 else:
@@ -71,16 +70,18 @@ class OptimizeConfig:
     optimizer: Annotated[str, tyro.conf.arg(help=_OPTIMIZER_HELP)] = "simple"
     task: Annotated[str, tyro.conf.arg(help=_TASK_HELP)] = "digits_mlp"
     regularizer: Annotated[str, tyro.conf.arg(help=_REGULARIZER_HELP)] = "none"
-    penalty: PenaltyOptions = field(default_factory=PenaltyOptions)
+    penalty: PenaltyOptions = None
     core: CoreOptions = None
     training: UnrollOptions | GridOptions = field(default_factory=UnrollOptions)
     test: CurveOptions = field(default_factory=CurveOptions)
     transfer: Annotated[Transfer | None, tyro.conf.Suppress] = None
 
     def __post_init__(self) -> None:
-        one_of("optimizer", self.optimizer, OPTIMIZERS)
+        one_of("optimizer", self.optimizer, (*LEARNED, *HAND_DESIGNED))
         one_of("task", self.task, TASKS)
         one_of("regularizer", self.regularizer, REGULARIZERS)
+        if type(self.penalty) is not REGULARIZERS[self.regularizer].Options:
+            object.__setattr__(self, "penalty", penalty_of(self.regularizer))
         if not self.learned and self.regularizer != "none":
             raise InputError(
                 f"regularizer {self.regularizer!r} has no effect on {self.optimizer}, which is not learned;"
@@ -118,7 +119,7 @@ def paper(base: OptimizeConfig) -> OptimizeConfig:
     if not base.learned:
         return replace(base, training=GridOptions())
     core = LEARNED[base.optimizer](torch.Generator())
-    penalty = PenaltyOptions(maximum="endpoints" if core.state_size == 1 else "auto")
+    penalty = penalty_of(base.regularizer, maximum="endpoints" if core.state_size == 1 else "auto")
     return replace(base, penalty=penalty, core=core.options, training=UnrollOptions())
 
 
@@ -131,9 +132,10 @@ def quick(base: OptimizeConfig) -> OptimizeConfig:
     base = paper(base)
     if not base.learned:
         return replace(base, training=GridOptions(validation_problems=3))
-    penalty = replace(base.penalty, weight=QUICK_WEIGHTS.get(base.regularizer, base.penalty.weight))
+    if base.regularizer in QUICK_WEIGHTS:
+        base = replace(base, penalty=replace(base.penalty, weight=QUICK_WEIGHTS[base.regularizer]))
     training = UnrollOptions(unrolls=40, meta_rate=1e-3, meta_decay="cosine", judged_on="next", validate_every=5)
-    return replace(base, penalty=penalty, training=training)
+    return replace(base, training=training)
 
 
 PRESETS: dict[str, Callable[[OptimizeConfig], OptimizeConfig]] = {"paper": paper, "quick": quick}

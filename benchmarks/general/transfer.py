@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.few_shot.config import penalty_of
 from benchmarks.general.config import OptimizeConfig, Transfer
 from benchmarks.running.record import RECORD_NAME, read_record
 from fewshot.optimizers import CoordinatewiseOptimizer
 from fewshot.optimizers.optimizer_file import load_optimizer
-from fewshot.regularizers import PenaltyOptions
 
 
 def read_optimizer(path_or_name: str, config: OptimizeConfig) -> tuple[OptimizeConfig, CoordinatewiseOptimizer]:
@@ -35,7 +35,7 @@ def read_optimizer(path_or_name: str, config: OptimizeConfig) -> tuple[OptimizeC
         config,
         optimizer=card.optimizer,
         regularizer=card.regularizer,
-        penalty=PenaltyOptions(**card.penalty),
+        penalty=penalty_of(card.regularizer, **card.penalty),
         core=core.options,
         transfer=transfer,
     )

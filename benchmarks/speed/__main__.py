@@ -27,7 +27,7 @@ from fewshot.data.episodes import Episode, EpisodeSampler
 from fewshot.data.interchange import learn2learn
 from fewshot.data.store import Dataset, Split, writing
 from fewshot.learners import METHODS
-from fewshot.regularizers import PenaltyOptions, Regularizer, Smoothness
+from fewshot.regularizers import Regularizer, Smoothness, SmoothOptions
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def measure_meta_lstm(command: MetaLSTMSpeed) -> pd.DataFrame:
     regularizers = {
         "plain": Regularizer(),
         "smooth, exact": Smoothness(),
-        "smooth, pgd": Smoothness(PenaltyOptions(maximum="pgd")),
+        "smooth, pgd": Smoothness(SmoothOptions(maximum="pgd")),
     }
     steps = {name: _meta_step(command, config, regularizer, episode) for name, regularizer in regularizers.items()}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
@@ -175,7 +175,7 @@ def _meta_step(
 
     def step() -> None:
         prediction = learner(episode)
-        loss = F.cross_entropy(prediction.logits, episode.query_y) + regularizer.weight * prediction.penalty
+        loss = F.cross_entropy(prediction.logits, episode.query_y) + prediction.penalty
         adam.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learner.parameters(), 0.25)
