@@ -88,7 +88,7 @@ def _meta_step(
 
     def step() -> None:
         prediction = learner(episode)
-        loss = F.cross_entropy(prediction.logits, episode.query_y) + regularizer.weight * prediction.penalty
+        loss = F.cross_entropy(prediction.logits, episode.query_y) + prediction.penalty
         adam.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learner.parameters(), 0.25)

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from benchmarks.few_shot.config import RunConfig, config_sha256
+from benchmarks.few_shot.config import FewShotConfig, config_sha256
 
 
 def make_record(correct, regularizer="none", seed=0, status="finished", manifest="m", transductive=False, **options):
-    config = RunConfig(regularizer=regularizer, **options)
+    config = FewShotConfig(regularizer=regularizer, **options)
     return {
         "track": "few_shot",
         "status": status,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.few_shot.config import RunConfig
+from benchmarks.few_shot.config import FewShotConfig
 from benchmarks.running.record import digest
 from fewshot.engine.few_shot import TrainingOptions
 
@@ -47,7 +47,7 @@ def few_shot(
     **options: Any,
 ) -> dict[str, Any]:
     """One run of `benchmarks.run`; test episodes of equal index are equally hard whatever the regularizer."""
-    config = RunConfig(regularizer=regularizer, training=TrainingOptions(episodes=5000), **options)
+    config = FewShotConfig(regularizer=regularizer, training=TrainingOptions(episodes=5000), **options)
     hardness = random("hardness", config.dataset, config.shot).normal(0, 0.09, episodes)
     noise = random("noise", regularizer, seed, config.dataset, config.shot).normal(0, 0.03, episodes)
     queries = config.way * config.query

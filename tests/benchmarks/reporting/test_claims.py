@@ -96,9 +96,9 @@ def test_what_is_shown_never_changes_a_correction():
 
 
 def test_rows_of_equal_names_are_told_apart():
-    from fewshot.regularizers import PenaltyOptions
+    from fewshot.regularizers import SmoothOptions
 
-    records = [make_record(counts(i), "smooth", penalty=PenaltyOptions(weight=w)) for i, w in enumerate((0.1, 1.0))]
+    records = [make_record(counts(i), "smooth", penalty=SmoothOptions(weight=w)) for i, w in enumerate((0.1, 1.0))]
     text = to_lines(judge(group([make_record(counts(2)), *records])))
     assert "penalty.weight=0.1" in text
     assert "penalty.weight=1.0" in text

@@ -75,9 +75,9 @@ def test_failures_are_counted_and_never_averaged():
 
 
 def test_rows_that_read_alike_show_what_differs():
-    from fewshot.regularizers import PenaltyOptions
+    from fewshot.regularizers import SmoothOptions
 
-    records = [make_record(counts(i), "smooth", penalty=PenaltyOptions(weight=w)) for i, w in enumerate((0.1, 1.0))]
+    records = [make_record(counts(i), "smooth", penalty=SmoothOptions(weight=w)) for i, w in enumerate((0.1, 1.0))]
     frame = to_frame(group(records))
     assert sorted(frame["settings"]) == ["penalty.weight=0.1", "penalty.weight=1.0"]
     assert "penalty.weight=0.1" in to_text(frame)
