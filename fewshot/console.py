@@ -85,14 +85,16 @@ def progress(quiet: bool = False) -> Progress:
     gives way, never the ETA. Nothing is shown if `quiet`.
     """
     console = Console(stderr=True)
-    fixed = {"table_column": Column(no_wrap=True)}
     columns = (
-        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=44)),
-        BarColumn(bar_width=min(40, max(5, console.width - 90))),
-        MofNCompleteColumn(**fixed),
-        TimeElapsedColumn(**fixed),
-        TextColumn("ETA", **fixed),
-        TimeRemainingColumn(**fixed),
+        TextColumn(
+            "{task.description}",
+            table_column=Column(no_wrap=True, overflow="ellipsis", max_width=max(12, min(44, console.width - 50))),
+        ),
+        BarColumn(bar_width=min(40, max(3, console.width - 90))),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        TextColumn("ETA", table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
         TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
     )
     if quiet or console.is_terminal:

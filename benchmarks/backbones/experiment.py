@@ -179,7 +179,7 @@ class Pretraining:
             bfloat16=trainer.autocast,
             training=PretrainingTraining(step=at.step, best_step=at.best_step, best_accuracy=at.best_accuracy),
         )
-        details = PretrainingDetails(curve=[*at.curve], validation=[*at.validation])
+        details = PretrainingDetails(curve=at.curve, validation=at.validation)
         took = measured(at.seconds, 0.0, at.interruptions)
         written = Record.of(facts, None, details, took).write(folder / PRETRAINING_NAME)
         save_backbone(self.path, trainer.best, best)

@@ -30,7 +30,10 @@ class TestOptions:
 
 @dataclass(frozen=True)
 class FewShotConfig:
-    """A few-shot run, up to its seed."""
+    """A few-shot run, up to its seed.
+
+    Where `penalty` and `learner` are None they become the defaults of what the regularizer and the method declare.
+    """
 
     method: str = "meta_lstm"
     dataset: str = "glyphs"
@@ -45,9 +48,9 @@ class FewShotConfig:
     normalize: bool = False
     """Normalize images with the dataset's published mean and deviation, instead of leaving them in [0, 1]."""
     penalty: Any = None
-    """An instance of the regularizer's options; None: its defaults."""
+    """Options of the regularizer."""
     learner: Any = None
-    """An instance of the method's options; None: its defaults."""
+    """Options of the method."""
     training: TrainingOptions = field(default_factory=TrainingOptions)
     test: TestOptions = field(default_factory=TestOptions)
 

@@ -186,7 +186,7 @@ class FewShotExperiment:
             config=config.to_dict(),
             config_sha256=config.sha256(),
             seed=self.seed,
-            transductive=self.learner.transductive,
+            transductive=bool(self.learner.transductive),
             dataset=DatasetFacts(name=dataset.name, fingerprint=dataset.fingerprint),
             backbone=None
             if backbone is None
@@ -214,7 +214,7 @@ class FewShotExperiment:
                 best_accuracy=progress.best_accuracy,
             ),
         )
-        details = FewShotDetails(curve=[*progress.curve], validation=[*progress.validation])
+        details = FewShotDetails(curve=progress.curve, validation=progress.validation)
         took = measured(progress.seconds, test_seconds, progress.interruptions)
         return Record.of(facts, results, details, took).write(self.folder / RECORD_NAME)
 
@@ -243,8 +243,10 @@ def with_features(
     learner = command.learner
     if not isinstance(learner, FeatureOptions):
         return dataset, None
-    for split in ("train", "val", "test"):  # sizes are refused before, not after, the long work
+    for split in ("train", "val", "test"):  # what does not fit is refused before, not after, the long work
         EpisodeSampler(dataset[split], command.way, command.shot, command.query)
+    regularizer = REGULARIZERS[command.regularizer](command.penalty)
+    METHODS[command.method].build(8, 1, command.way, learner, regularizer, torch.Generator())
     path = ensure(dataset, learner.backbone, results=command.backbones, device=device, quiet=command.quiet)
     splits = open_features(dataset, path, command.features, learner.views, command.force, command.quiet, device)
     return replace(dataset, splits=splits), read_info(path)

@@ -52,17 +52,20 @@ class Transfer:
 
 @dataclass(frozen=True)
 class GeneralConfig:
-    """A run of the general track, up to its seed."""
+    """A run of the general track, up to its seed.
+
+    Where `penalty`, `core` and `training` are None they become the defaults of what was chosen.
+    """
 
     optimizer: str = "simple"
     task: str = "digits_mlp"
     regularizer: str = "none"
     penalty: Any = None
-    """An instance of the regularizer's options; None: its defaults."""
+    """Options of the regularizer."""
     core: Any = None
-    """An instance of a learned optimizer's options; None: its defaults."""
+    """Options of a learned optimizer."""
     training: UnrollOptions | GridOptions | None = None
-    """Of meta-training, or of the choice of a hand-designed optimizer's rate; None: their defaults."""
+    """Of meta-training, or of the choice of a hand-designed optimizer's rate."""
     test: CurveOptions = field(default_factory=CurveOptions)
     transfer: Annotated[Transfer | None, tyro.conf.Suppress] = None
 

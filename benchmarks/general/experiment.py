@@ -204,8 +204,8 @@ class Learned(GeneralExperiment):
                 failure = str(error)
         progress = trainer.progress
         details = GeneralDetails(
-            curve=[*progress.curve],
-            imitation=[*progress.imitation],
+            curve=progress.curve,
+            imitation=progress.imitation,
             validation=progress.validation,
             stages=progress.stages,
             smoothness=smoothness(core),

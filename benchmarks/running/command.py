@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from benchmarks.running.record import DEFAULT_RESULTS
 from fewshot.errors import InputError
 from fewshot.registry import load_plugins
 
-C = TypeVar("C")
+C = TypeVar("C", bound=Any)
 Words = tuple[str, ...]
 
 
@@ -212,10 +213,22 @@ def _refuse(default: Any, hints: Mapping[str, str]) -> Callable[[tyro_errors.Par
         if isinstance(event, tyro_errors.BadValue):
             raise InputError(f"{_name(event.argument)} lacks a value; see --help")
         if isinstance(event, tyro_errors.InstantiationFailure):
-            where = f"{_name(event.argument)}: " if event.argument is not None else ""
-            raise InputError(f"{where}{event.message}; see --help")
+            raise InputError(_wrong_value(event))
 
     return refuse
+
+
+_KINDS = {"INT": "a whole number", "FLOAT": "a number", "PATH": "a path"}
+
+
+def _wrong_value(event: tyro_errors.InstantiationFailure) -> str:
+    if event.argument is None:
+        return f"{event.message}; see --help"
+    kind = _KINDS.get(str(event.argument.lowered.metavar).strip("[]. ").split()[0])
+    quoted = re.findall(r"'[^']*'", event.message)
+    if kind is None or not quoted:
+        return f"{_name(event.argument)}: {event.message}; see --help"
+    return f"{_name(event.argument)} is {quoted[-1]}; it must be {kind}"
 
 
 def _name(argument: Any) -> str:
