@@ -16,7 +16,7 @@ from fewshot.learners.maml import MAMLOptions
 from fewshot.learners.meta_lstm import MetaLSTMOptions
 from fewshot.learners.protonet import ProtoNetOptions
 from fewshot.learners.sib import SIBOptions
-from fewshot.regularizers import REGULARIZERS
+from fewshot.regularizers import REGULARIZERS, RowOptions
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class TestOptions:
 if TYPE_CHECKING:
     PenaltyOptions = Any
 else:
-    PenaltyOptions = Union[(*{r.Options: None for r in REGULARIZERS.values()}, type(None))]
+    PenaltyOptions = Union[(*{r.Options: None for r in REGULARIZERS.values()}, RowOptions, type(None))]
 LearnerOptions = MetaLSTMOptions | SIBOptions | ProtoNetOptions | MAMLOptions
 _METHOD_HELP = f"Learner: {', '.join(METHODS)}."
 _REGULARIZER_HELP = (
