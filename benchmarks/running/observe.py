@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -9,7 +10,10 @@ from typing import Self
 
 from torch.utils.tensorboard import SummaryWriter
 
-from fewshot.console import note, progress
+from fewshot.console import duration, note, progress
+
+FORETOLD_AFTER, LONG = 20.0, 3600.0
+"""Seconds until the pace of some work is known, and from which on what is left is worth a word."""
 
 
 class Observer:
@@ -49,6 +53,7 @@ class Observer:
     def begin(self, what: str, total: int, done: int = 0) -> None:
         """Show a further bar."""
         self._task = self.display.add_task(f"{self._title}: {what}", total=total, completed=done, note="")
+        self._begun, self._done, self._total, self._foretold = time.monotonic(), done, total, False
 
     def advance(self) -> None:
         """One unit of the newest bar is done."""
@@ -57,6 +62,17 @@ class Observer:
     def show(self, completed: int, words: str) -> None:
         """Where the newest bar stands, and a short note beside it."""
         self.display.update(self._task, completed=completed, note=words)
+        self._foretell(completed)
+
+    def _foretell(self, completed: int) -> None:
+        """Say it once where the work will take hours: who started it by mistake should not find out tomorrow."""
+        took = time.monotonic() - self._begun
+        if self._foretold or took < FORETOLD_AFTER:
+            return
+        self._foretold = True
+        left = took / max(1, completed - self._done) * (self._total - completed)
+        if left > LONG:
+            note(f"{self._title}: about {duration(left)} to go at this pace; it can be interrupted and continued")
 
     def scalars(self, values: Mapping[str, float], step: int, flush: bool = False) -> None:
         """Points for TensorBoard. Curves are a convenience: where they cannot be written, the run goes on."""
