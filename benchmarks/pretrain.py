@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -181,7 +181,7 @@ class Pretraining:
             "threads": torch.get_num_threads(),
             "bfloat16": trainer.autocast,
             "training": {
-                name: value for name, value in asdict(at).items() if name not in ("sums", "seconds", "interruptions")
+                name: getattr(at, name) for name in ("step", "best_step", "best_accuracy", "curve", "validation")
             },
         }
         measured = {
@@ -202,11 +202,11 @@ class _Bar:
         self._display, self._validated = display, ""
         self._task = display.add_task(title, total=total, completed=done, note="")
 
-    def step(self, step: int, loss: float, accuracy: float) -> None:
-        self._display.update(self._task, completed=step, note=f"loss {loss:.2f}{self._validated}")
+    def step(self, done: int, scalars: dict[str, float]) -> None:
+        self._display.update(self._task, completed=done, note=f"loss {scalars['loss']:.2f}{self._validated}")
 
-    def validated(self, accuracy: float, best: bool) -> None:
-        self._validated = f", validation {accuracy:.1%}{' (best)' if best else ''}"
+    def validated(self, done: int, score: float, best: bool) -> None:
+        self._validated = f", validation {score:.1%}{' (best)' if best else ''}"
 
 
 def bring_in(command: Command, dataset: Dataset, weights: Path) -> tuple[Path, float]:

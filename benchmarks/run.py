@@ -37,7 +37,7 @@ from fewshot.data.preprocess import Preprocess
 from fewshot.data.store import Dataset
 from fewshot.engine.checkpoint import snapshot
 from fewshot.engine.evaluate import count_correct
-from fewshot.engine.few_shot import MetaTrainer, MetaTrainingFailed, Progress
+from fewshot.engine.few_shot import MetaProgress, MetaTrainer, MetaTrainingFailed
 from fewshot.errors import InputError
 from fewshot.files import only_one, replacing
 from fewshot.learners import METHODS
@@ -165,7 +165,7 @@ class FewShotRun:
         return results
 
     def _write(
-        self, progress: Progress, results: dict[str, Any], failure: str | None, test_seconds: float
+        self, progress: MetaProgress, results: dict[str, Any], failure: str | None, test_seconds: float
     ) -> dict[str, Any]:
         record = {
             "track": "few_shot",
