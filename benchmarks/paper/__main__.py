@@ -16,7 +16,7 @@ from benchmarks.paper.experiments import EXPERIMENTS, QUICK
 from benchmarks.paper.jobs import Places
 from benchmarks.paper.plan import FAILED, Plan, Step, make_plan
 from benchmarks.report import ReportCommand, write_report
-from benchmarks.reporting.rows import load
+from benchmarks.reporting.read import load
 from fewshot.console import run_command
 from fewshot.data.catalog import open_dataset
 from fewshot.errors import InputError, one_of

@@ -22,7 +22,7 @@ from benchmarks.paper.experiments import EXPERIMENTS, QUICK, Experiment
 from benchmarks.paper.jobs import Job, OptimizeJob, Places, PretrainJob, TransferJob
 from benchmarks.paper.plan import STARTING, make_plan
 from benchmarks.pretrain import ensure
-from benchmarks.reporting.figures.write import KINDS
+from benchmarks.reporting.kinds import KINDS
 from benchmarks.running.record import read_record, write_record
 from fewshot.console import run_command
 from fewshot.data.store import Dataset
