@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from benchmarks.running.identity import config_sha256
 
 _PENALTIES = {"l2": ("weight",), "orthogonal": ("weight",), "spectral": ()}
 """Options that regularizers have; version 1 gave every regularizer those of smoothness too."""
 _PROTOCOL = ("task", "dataset", "fingerprint", "steps", "initializations", "seed", "points", "batch_size", "sha256")
 
 
-def migrate_1(old: Mapping[str, Any], config_sha256: Callable[[Mapping[str, Any]], str]) -> dict[str, Any]:
+def migrate_1(old: Mapping[str, Any]) -> dict[str, Any]:
     """The parts of version 2 of a record of version 1.
 
     Version 1 was flat, and kept curves beside counts. Its regularizers shared their options, so that the hash of a

@@ -184,7 +184,7 @@ def _older(text: bytes, path: Path) -> Record:
         old = json.loads(text)
         if _digest_1(old) != old["digest"]:
             raise InputError(f"{path} was changed after it was written (digest); {_REMEDY}")
-        new = migrate_1(old, config_sha256)
+        new = migrate_1(old)
         facts = msgspec.convert(new["facts"], AnyFacts)
         parts = [(new["results"], facts.Results | None), (new["details"], facts.Details)]
         results, details = (msgspec.convert(part, kind) for part, kind in parts)
@@ -247,8 +247,3 @@ def find_records(folders: Sequence[Path]) -> Iterator[Path]:
         if not folder.exists():
             raise InputError(f"{folder} does not exist; give a folder of runs, such as results/runs")
         yield from sorted([folder] if folder.is_file() else folder.rglob(RECORD_NAME))
-
-
-def config_sha256(options: Mapping[str, Any]) -> str:
-    """SHA-256 of options as canonical JSON."""
-    return hashlib.sha256(json.dumps(options, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -6,6 +6,7 @@ curves, which only figures look at. What changes from one execution of a command
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -17,7 +18,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Base of all parts: immutable, keyword-only, and no member that is not declared."""
 
 
-Point = dict[str, float | None]
+Point = Mapping[str, float | None]
 """One point of a curve: numbers by name; None where a number was not finite and its absence means something."""
 
 
@@ -109,8 +110,8 @@ class FewShotResults(Part, frozen=True):
 class FewShotDetails(Part, frozen=True):
     """Curves of meta-training over episodes."""
 
-    curve: list[Point]
-    validation: list[Point]
+    curve: Sequence[Point]
+    validation: Sequence[Point]
 
 
 class TestRun(Part, frozen=True):
@@ -158,9 +159,9 @@ class ZeroStateUpdates(Part, frozen=True):
 class GeneralDetails(Part, frozen=True):
     """Curves of meta-training over unrolls, the grid of learning rates, updates around zero."""
 
-    curve: list[Point] = []
-    imitation: list[Point] = []
-    validation: list[Point] = []
+    curve: Sequence[Point] = []
+    imitation: Sequence[Point] = []
+    validation: Sequence[Point] = []
     stages: list[dict[str, int]] = []
     grid: list[GridPoint] = []
     smoothness: ZeroStateUpdates | None = None
@@ -169,8 +170,8 @@ class GeneralDetails(Part, frozen=True):
 class PretrainingDetails(Part, frozen=True):
     """Curves of pre-training over epochs."""
 
-    curve: list[Point]
-    validation: list[Point]
+    curve: Sequence[Point]
+    validation: Sequence[Point]
 
 
 class Facts(Part, frozen=True, tag_field="track"):

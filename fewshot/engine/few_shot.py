@@ -190,7 +190,7 @@ class MetaTrainer:
         episode = stack(episodes) if count > 1 else episodes[0]
         prediction = self.learner(episode)
         loss = F.cross_entropy(prediction.logits.flatten(0, -2), episode.query_y.flatten())
-        penalty = self.regularizer.weight * prediction.penalty / count
+        penalty = prediction.penalty
         self.optimizer.zero_grad()
         (loss + penalty).backward()
         norm = self._clip()

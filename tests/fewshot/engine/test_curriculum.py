@@ -17,7 +17,7 @@ from fewshot.general.evaluate import final_losses
 from fewshot.general.stepping import LearnedStepper
 from fewshot.general.tasks import Problem, Quadratic, Score
 from fewshot.optimizers import LEARNED
-from fewshot.regularizers import PenaltyOptions, Smoothness
+from fewshot.regularizers import Smoothness, SmoothOptions
 
 TASK = Quadratic()
 OPTIONS = UnrollOptions(
@@ -47,7 +47,7 @@ def trainer(
     core = LEARNED["simple"](torch.Generator().manual_seed(0))
     return UnrollTrainer(
         core,
-        Smoothness(PenaltyOptions(maximum="pgd", pgd_steps=2)),  # draws noise: resuming must repeat it
+        Smoothness(SmoothOptions(maximum="pgd", pgd_steps=2)),  # draws noise: resuming must repeat it
         options,
         7,
         lambda seed: TASK.problem("train", seed, options.batch_size),

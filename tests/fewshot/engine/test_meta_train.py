@@ -20,7 +20,7 @@ from fewshot.general.evaluate import final_losses
 from fewshot.general.stepping import LearnedStepper
 from fewshot.general.tasks import Problem, Quadratic
 from fewshot.optimizers import LEARNED
-from fewshot.regularizers import PenaltyOptions, Regularizer, Smoothness
+from fewshot.regularizers import Regularizer, Smoothness, SmoothOptions
 
 TASK = Quadratic()
 OPTIONS = UnrollOptions(
@@ -41,7 +41,7 @@ def trainer(
     regularizer: Regularizer | None = None,
 ) -> UnrollTrainer:
     core = LEARNED[name](torch.Generator().manual_seed(0))
-    regularizer = regularizer or Smoothness(PenaltyOptions(maximum="pgd"))  # draws noise: resuming must repeat it
+    regularizer = regularizer or Smoothness(SmoothOptions(maximum="pgd"))  # draws noise: resuming must repeat it
     validation = [TASK.problem("val", seed, options.batch_size) for seed in range(3)]
     return UnrollTrainer(core, regularizer, options, 7, make, validation, {"configuration": identity}, checkpoint, 0.0)
 

@@ -15,7 +15,7 @@ from fewshot.engine.evaluate import count_correct
 from fewshot.engine.few_shot import MetaTrainer, MetaTrainingFailed, TrainingOptions
 from fewshot.errors import InputError
 from fewshot.learners.base import Prediction
-from fewshot.regularizers import PenaltyOptions, Regularizer
+from fewshot.regularizers import Regularizer
 
 CPU = torch.device("cpu")
 
@@ -38,7 +38,7 @@ class Linear(nn.Module):
         if int(episode.classes[0]) in self.spoil:
             logits = logits * float("nan")
         noise = torch.randn((), generator=torch.Generator().manual_seed(self.regularizer.seed))
-        return Prediction(logits, (self.layer.weight * noise).square().sum(), {"size": torch.ones(2)})
+        return Prediction(logits, 0.01 * (self.layer.weight * noise).square().sum(), {"size": torch.ones(2)})
 
 
 class Seeded(Regularizer):
@@ -73,7 +73,7 @@ def validate(learner):
 
 
 def make_trainer(path=None, spoil=(), identity="a", **options):
-    regularizer = Seeded(PenaltyOptions(weight=0.01))
+    regularizer = Seeded()
     options = TrainingOptions(**{"episodes": 60, "meta_rate": 0.02, "validate_every": 7, "clip": "none", **options})
     learner = Linear(regularizer, spoil)
     return MetaTrainer(
