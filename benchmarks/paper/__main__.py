@@ -17,7 +17,7 @@ from benchmarks.paper.exhibits import EXHIBITS, QUICK
 from benchmarks.paper.jobs import Places
 from benchmarks.paper.plan import FAILED, Plan, PlannedRun, make_plan
 from benchmarks.report import ReportCommand, write_report
-from benchmarks.reporting.rows import load
+from benchmarks.reporting.read import load
 from benchmarks.running.command import check_seeds, options, parse_as
 from fewshot.console import duration, run_command, say
 from fewshot.data.catalog import open_dataset

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -70,11 +71,30 @@ class Record:
         """The same record without its results and details, which are read from its file again when they are needed."""
         return self if self.path is None else replace(self, _parts=None)
 
+    def whole(self) -> Record:
+        """The same record with its results and details at hand, its file read once.
+
+        Raises:
+            InputError: where the file is gone, or was written anew meanwhile.
+        """
+        return self if self._parts is not None else replace(self, _parts=self._raw())
+
     def write(self, path: Path) -> Record:
         """Write the file, completely or not at all; returns the record with its path."""
+        text, digest = self._encoded()
+        with replacing(path) as temporary:
+            temporary.write_bytes(text)
+        return replace(self, path=path, digest=digest)
+
+    def encoded(self) -> bytes:
+        """What `write` writes."""
+        return self._encoded()[0]
+
+    def _encoded(self) -> tuple[bytes, str]:
+        """The text of a file, and its digest: not that of the file of an older version."""
         encode = msgspec.json.encode
         facts, (results, details) = encode(self.facts), self._raw()
-        digest = _digest([facts, results, details])  # not that of an older version's file
+        digest = _digest([facts, results, details])
         members = {
             b"record_version": b"%d" % RECORD_VERSION,
             b"digest": encode(digest),
@@ -84,9 +104,7 @@ class Record:
             b"measured": encode(self.measured),
         }
         text = b",\n".join(b'"%b": %b' % member for member in members.items())
-        with replacing(path) as temporary:
-            temporary.write_bytes(b"{" + text + b"}\n")
-        return replace(self, path=path, digest=digest)
+        return b"{" + text + b"}\n", digest
 
     def _raw(self) -> tuple[bytes, bytes]:
         if self._parts is not None:
@@ -139,10 +157,21 @@ def read_record(path: Path) -> Record:
         raise InputError(f"{path} is not a readable record ({error!r:.100}); {_REMEDY}") from error
     parts = [bytes(part) for part in (file.facts, file.results, file.details)]
     if _digest(parts) != file.digest:
-        parts = [msgspec.json.format(part, indent=0) for part in parts]  # of a file that was laid out by hand
+        parts = _rewritten(parts, facts, path)
         if _digest(parts) != file.digest:
             raise InputError(f"{path} was changed after it was written (digest); {_REMEDY}")
     return Record(facts, file.measured, file.digest, path, (parts[1], parts[2]))
+
+
+def _rewritten(parts: Sequence[bytes], facts: AnyFacts, path: Path) -> list[bytes]:
+    """The parts of a file that was laid out by hand, or by another program, as this one writes them."""
+    kinds = (AnyFacts, facts.Results | None, facts.Details)
+    try:
+        return [
+            msgspec.json.encode(msgspec.json.decode(part, type=kind)) for part, kind in zip(parts, kinds, strict=True)
+        ]
+    except msgspec.ValidationError as error:
+        raise _invalid(path, error) from error
 
 
 def _older(text: bytes, path: Path) -> Record:
@@ -172,10 +201,27 @@ def _kinds(facts: AnyFacts, results: Part | None, details: Part) -> list[tuple[A
 
 
 def _checked(part: Any, kind: Any) -> bytes:
-    """A part as JSON. What it was made of is not checked when it is made: what came of it is, here."""
+    """A part as JSON. What it was made of is not checked when it is made: what came of it is, here.
+
+    A number that is not finite would become null, which is no error where a member is optional.
+    """
     text = msgspec.json.encode(part)
     msgspec.json.decode(text, type=kind)
+    plain = msgspec.to_builtins(part)
+    try:
+        json.dumps(plain, allow_nan=False)
+    except ValueError:
+        raise ValueError(f"{next(_not_finite(plain, '$'))} is not finite") from None
     return text
+
+
+def _not_finite(value: Any, path: str) -> Iterator[str]:
+    """Paths of numbers that are not."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield path
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for name, member in members:
+        yield from _not_finite(member, f"{path}.{name}" if isinstance(value, dict) else f"{path}[{name}]")
 
 
 def _digest(parts: Sequence[bytes]) -> str:

@@ -23,7 +23,7 @@ from benchmarks.paper.execute import LOGS, run_jobs
 from benchmarks.paper.exhibits import EXHIBITS, QUICK, Exhibit
 from benchmarks.paper.jobs import Job, OptimizeJob, Places, PretrainJob, TransferJob
 from benchmarks.paper.plan import STARTING, make_plan
-from benchmarks.reporting.figures.write import KINDS
+from benchmarks.reporting.kinds import KINDS
 from benchmarks.running.record import Record, read_record
 from benchmarks.running.schema import Measured
 from fewshot.console import run_command
