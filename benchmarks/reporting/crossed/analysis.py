@@ -71,7 +71,7 @@ class Analysis:
     one_model: bool
     """A method that has seeds is there with a single one: other seeds may say otherwise."""
     missing: int
-    """Cells without a value."""
+    """Cells without a value; of a difference of the same seeds, pairs of cells."""
     seeds_left_out: int
     """Seeds set aside, as `missing.complete` does."""
     problems_left_out: int

@@ -41,9 +41,8 @@ class Contrast:
     @property
     def p(self) -> float:
         """Two-sided, of no difference; 1 where the two analyses differ in sign."""
-        if self.main.mean * self.worst.mean < 0:
-            return 1.0
-        return _largest(found.p for found in self._both)
+        p = _largest(found.p for found in self._both)
+        return 1.0 if self.main.mean * self.worst.mean < 0 and not math.isnan(p) else p
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Lower and upper end of what covers both intervals; it excludes zero exactly where p < 1 - confidence."""
@@ -90,10 +89,11 @@ class Decision:
 
     verdict: Verdict
     p: float
-    """Holm-corrected; below α exactly where `low` and `high` exclude zero."""
+    """Holm-corrected."""
     level: float
-    """α of its step of Holm's procedure: the interval is at 1 - level."""
+    """At which its step of Holm's procedure tests: p is below α exactly where the uncorrected one is below this."""
     low: float
+    """Lower end of the simultaneous interval; an end at zero excludes zero where p is below α."""
     high: float
     no_larger_than: float
     """Farther end of the 90 % interval (1 - 2α); NaN where there is none."""
@@ -107,10 +107,10 @@ def decide(
     """Decide every contrast of one family.
 
     Holm rejects "no difference" where the corrected p is below α, so that the chance of a false rejection in the family
-    is at most α (S. Holm, Scand. J. Statist. 6, 1979). The interval of a rejected one is at the level of its step, α
-    over the number of contrasts whose p is as large or larger; all others are at the level of the first step that does
-    not reject. So intervals exclude zero where Holm rejects, and nowhere else; each contains the 1 - α interval.
-    Equivalence is not corrected: its margin is fixed beforehand.
+    is at most α (S. Holm, Scand. J. Statist. 6, 1979). The intervals of k contrasts are Bonferroni's, at 1 - α / k;
+    where Holm rejects and one still contains zero, it ends there. So they exclude zero where Holm rejects, and nowhere
+    else; each contains the 1 - α interval; the chance that not all of them hold is at most 2α. Equivalence is not
+    corrected: its margin is fixed beforehand.
 
     Args:
         contrasts: of the family; those without a p count for nothing.
@@ -119,25 +119,29 @@ def decide(
         alpha: chance of a false rejection in the family.
     """
     p = np.array([found.p for found in contrasts], dtype=np.float64)
-    corrected, levels = holm(p), _levels(p, alpha)
-    return [
-        _decision(*parts, alpha) for parts in zip(contrasts, expected, margins, corrected.tolist(), levels, strict=True)
-    ]
+    corrected, levels, single = holm(p), _levels(p, alpha), alpha / max(int(np.isfinite(p).sum()), 1)
+    verdicts = []
+    for found, sign, margin, p_holm, level in zip(
+        contrasts, expected, margins, corrected.tolist(), levels, strict=True
+    ):
+        rejected, (low, high) = p_holm < alpha, found.interval(1 - single)
+        if rejected:
+            low, high = (max(low, 0.0), high) if found.main.mean > 0 else (low, min(high, 0.0))
+        bound = found.no_larger_than(alpha)
+        verdict = _verdict(rejected, found.main.mean * sign > 0, bound < margin)
+        verdicts.append(Decision(verdict, p_holm, level, low, high, bound, bound < margin))
+    return verdicts
+
+
+def _verdict(rejected: bool, as_claimed: bool, equivalent: bool) -> Verdict:
+    if rejected:
+        return Verdict.SUPPORTED if as_claimed else Verdict.CONTRADICTED
+    return Verdict.NO_LARGER if equivalent else Verdict.NOT_DECIDED
 
 
 def _levels(p: np.ndarray, alpha: float) -> list[float]:
-    """Of the step of each p in Holm's procedure; equal p share the strictest."""
+    """Of the step that decides each p in Holm's procedure; equal p share the strictest."""
     ordered = np.sort(p[np.isfinite(p)])
     rejected = int((holm(ordered) < alpha).sum())
     before = np.minimum(np.searchsorted(ordered, p), rejected)  # NaN is searched last
     return (alpha / np.maximum(len(ordered) - before, 1)).tolist()
-
-
-def _decision(found: Contrast, expected: int, margin: float, corrected: float, level: float, alpha: float) -> Decision:
-    bound = found.no_larger_than(alpha)
-    if corrected < alpha:
-        verdict = Verdict.SUPPORTED if found.main.mean * expected > 0 else Verdict.CONTRADICTED
-    else:
-        verdict = Verdict.NO_LARGER if bound < margin else Verdict.NOT_DECIDED
-    low, high = found.interval(1 - level)
-    return Decision(verdict, corrected, level, low, high, bound, bound < margin)

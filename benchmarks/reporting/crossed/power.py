@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scipy.special import chdtr, nctdtr, ndtr, stdtrit
+from scipy.special import chdtr, nctdtr, stdtrit
 
 from benchmarks.reporting.crossed.analysis import Analysis, Components, Spread, satterthwaite
 
-_FAR, _NORMAL = 30.0, 1e5
-"""Shift and degrees of freedom from which on the noncentral t is not needed, and scipy's fails."""
+_FAR, _NORMAL = 30.0, 1e9
+"""Shift and degrees of freedom beyond which the noncentral t is not needed, and scipy's fails."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,8 @@ def rejection_rate(effect: float, spread: Spread, alpha: float = 0.05) -> float:
     variance, df = spread
     if variance <= 0:
         return 1.0 if effect else alpha / 2
+    df = min(df, _NORMAL)
     shift, critical = effect / math.sqrt(variance), float(stdtrit(df, 1 - alpha / 2))
-    if df > _NORMAL:
-        return float(ndtr(shift - critical))
     if shift > _FAR:  # the estimate of its variance decides alone
         return float(chdtr(df, df * (shift / critical) ** 2))
     return 1 - float(nctdtr(df, shift, critical))

@@ -6,7 +6,7 @@ from crossed_designs import draw, generator, table_of
 from scipy import stats
 
 from benchmarks.reporting.crossed.analysis import difference_of, mean_of
-from benchmarks.reporting.crossed.power import more_needed, planned, rejection_rate
+from benchmarks.reporting.crossed.power import More, more_needed, planned, rejection_rate
 from benchmarks.reporting.statistics import pairs_needed
 
 
@@ -73,6 +73,11 @@ def test_a_design_is_planned_as_it_was_found():
         assert planned(found, found.components(), 0, found.problems) == pytest.approx(found.spreads[0])
 
 
+def test_a_difference_beyond_doubt_needs_one_more():
+    assert more_needed(mean_of(100 + generator(5).normal(size=(3, 4)))) == More(1, 1)
+    assert more_needed(mean_of(np.full((3, 4), 2.0))) == More(1, 1)
+
+
 def test_a_stricter_level_needs_more():
     found = mean_of(table_of(0.45, 6.0, 1.2, 1.0))
     assert more_needed(found, alpha=0.01).seeds > more_needed(found).seeds
@@ -81,7 +86,7 @@ def test_a_stricter_level_needs_more():
 
 def test_nothing_can_be_told_of_no_effect_or_one_cell():
     for found in (mean_of(np.zeros((3, 4))), mean_of([[1.0]])):
-        assert (more_needed(found).seeds, more_needed(found).problems) == (None, None)
+        assert more_needed(found) == More(None, None)
 
 
 @pytest.mark.parametrize("df", [0.5, 1.0, 2.7, 30.0, 9e4, 2e5])

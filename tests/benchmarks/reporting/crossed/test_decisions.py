@@ -49,6 +49,8 @@ def test_holms_steps_by_hand():
     found = decided(contrast_of(-2.31), contrast_of(1.26), contrast_of(3.08))
     assert [d.level for d in found] == pytest.approx([0.05 / 2, 0.05, 0.05 / 3])
     assert [d.verdict.name for d in found] == ["CONTRADICTED", "NOT_DECIDED", "SUPPORTED"]
+    assert (found[0].low, found[0].high) == (pytest.approx(-2.31 - 2.435, abs=1e-3), 0)  # 0.05 / 3 would contain zero
+    assert found[2].low == pytest.approx(3.08 - 2.435, abs=1e-3)
     first = decided(contrast_of(1.2), contrast_of(2.0), contrast_of(1.9))  # the first step does not reject
     assert [d.level for d in first] == pytest.approx([0.05 / 3] * 3)
 
@@ -62,12 +64,14 @@ def test_words_and_numbers_agree(family, alpha, random):
     for decision, c in zip(found, contrasts, strict=True):
         low, high = c.main.interval(1 - alpha)
         assert decision.low <= low <= high <= decision.high
-        excludes = decision.low > 0 or decision.high < 0
-        if abs(c.p - decision.level) > 1e-9:
-            assert excludes == (decision.p < alpha)
-        assert excludes == (decision.verdict in (Verdict.SUPPORTED, Verdict.CONTRADICTED)) or c.p == pytest.approx(
-            decision.level
+        assert (decision.low, decision.high) == c.interval(1 - alpha / len(family)) or 0 in (
+            decision.low,
+            decision.high,
         )
+        if abs(c.p - decision.level) > 1e-9:
+            assert (c.p < decision.level) == (decision.p < alpha)
+            assert (decision.low < 0 < decision.high) == (decision.p >= alpha)
+        assert (decision.p < alpha) == (decision.verdict in (Verdict.SUPPORTED, Verdict.CONTRADICTED))
         assert (decision.verdict is Verdict.SUPPORTED) <= (c.main.mean > 0)
         assert decision.equivalent == (decision.no_larger_than < 1.0)
         assert (decision.verdict is Verdict.NO_LARGER) == (decision.equivalent and not decision.p < alpha)
@@ -82,8 +86,27 @@ def test_families_without_a_difference_are_rarely_wrong():
         family = [contrast(y, np.zeros_like(y), higher_is_better=True) for y in draw(rng, 10, 5, 25, 0.6, 0.3, 1)]
         wrong += any(d.p < 0.05 for d in decided(*family))
         loose += any(c.p < 0.05 for c in family)
+    print(
+        f"families of ten without a difference: {wrong / 4:.1f} % say something, {loose / 4:.1f} % without correction"
+    )
     assert 5 <= wrong <= 32
     assert loose > 120
+
+
+@pytest.mark.parametrize(("differences", "least"), [(0, 93), (5, 90), (9, 89), (10, 93)])
+def test_all_intervals_of_a_family_hold_at_once(differences, least):
+    """Of ten contrasts, as many without doubt; 95 % where Holm decides nothing or everything, at least 90 % between."""
+    rng, held = generator(differences), []
+    true = np.where(np.arange(10) < differences, 100.0, 0.0)
+    for _ in range(1000):
+        found = decided(*[contrast_of(mean) for mean in true + rng.standard_t(100, 10)])
+        held.append([d.low < t < d.high for d, t in zip(found, true, strict=True)])
+    together, alone = 100 * np.mean(np.all(held, axis=1)), 100 * np.mean(held, axis=0)
+    print(
+        f"{differences} differences of ten: all intervals hold in {together:.1f} %, each in {alone.min():.1f} % or more"
+    )
+    assert least < together < 97
+    assert alone.min() > 94
 
 
 def test_a_contrast_without_p_counts_for_nothing():
@@ -96,6 +119,9 @@ def test_a_contrast_without_p_counts_for_nothing():
     assert math.isnan(found[1].no_larger_than)
     assert not found[1].equivalent
     assert decide([], [], []) == []
+    for half in (Contrast(analysis_of(3.0), nothing.main, (1, 0)), Contrast(nothing.main, analysis_of(3.0), (1, 0))):
+        assert one(half).verdict is Verdict.NOT_DECIDED
+        assert np.isnan([half.p, *half.interval(), half.no_larger_than()]).all()
 
 
 def test_worst_case_is_the_worst_value_of_both():
@@ -126,6 +152,7 @@ def test_better_is_not_claimed_where_divergence_as_the_worst_denies_it(same_seed
     a[generator(2).random(a.shape) < 0.4] = np.nan  # 40 % of its runs diverged
     a[:, :4] = losses()[0][:, :4]
     found = contrast(a, b, higher_is_better=False, same_seeds=same_seeds)
+    assert len(found.worst.sides) == len(found.main.sides) == (1 if same_seeds else 2)
     assert found.missing[0] > 30
     assert found.missing[1] == 0
     assert found.main.p < 0.05

@@ -65,8 +65,8 @@ def test_what_is_never_reached_counts_as_the_last_step():
 
 
 def test_what_is_reached_at_once_counts_as_the_first_step():
-    found = speed_up([[9.0, 2.3]], 50, np.tile(curve(STEPS), (2, 1)), STEPS)
-    assert found.immediate == 2
+    found = speed_up([[9.0, 2.3, curve(10)]], 50, np.tile(curve(STEPS), (3, 1)), STEPS)
+    assert found.immediate == 3
     assert found.ratio == pytest.approx(10 / 50)
 
 
