@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.fetching.found import Found
 from data_prep.formats.images import Channels
-from data_prep.found import Found
-from data_prep.options import Options, parse
-from data_prep.pipeline import prepare
-from data_prep.plan import Layout, Plan
-from data_prep.recipe import Form, Recipe
-from data_prep.trees import IMAGE, Place, all_names, arrange, contents
+from data_prep.forms.trees import IMAGE, Place, all_names, arrange, contents
+from data_prep.preparing.options import Options, parse
+from data_prep.preparing.pipeline import prepare
+from data_prep.preparing.plan import Layout, Plan
+from data_prep.preparing.recipe import Form, Recipe
 from fewshot.console import run_command
 from fewshot.data.catalog import CATALOG
 from fewshot.data.store import SPLITS

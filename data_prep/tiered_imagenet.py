@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.arrays import by_label, keys_of, one_pickle, per_split, strings, whole_numbers
-from data_prep.download import Mirror
+from data_prep.fetching.download import Mirror
+from data_prep.fetching.found import Found
 from data_prep.formats.npz import iterate_npz
 from data_prep.formats.pickles import iterate_pickled_pngs
 from data_prep.formats.sources import Source
-from data_prep.found import Found
-from data_prep.options import Options, parse
-from data_prep.pipeline import prepare
-from data_prep.plan import Content, Plan
-from data_prep.recipe import Download, Form, IncompleteError, Recipe
+from data_prep.forms.arrays import by_label, keys_of, one_pickle, per_split, strings, whole_numbers
+from data_prep.preparing.options import Options, parse
+from data_prep.preparing.pipeline import prepare
+from data_prep.preparing.plan import Content, Plan
+from data_prep.preparing.recipe import Download, Form, IncompleteError, Recipe
 from fewshot.console import run_command
 from fewshot.data.store import SPLITS
 from fewshot.errors import InputError

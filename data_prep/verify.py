@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from data_prep.contact_sheet import contact_sheet
+from data_prep.preparing.contact_sheet import contact_sheet
 from fewshot.console import run_command
 from fewshot.data.catalog import CATALOG, Counts, Entry, open_dataset
 from fewshot.data.store import Dataset, TokenSplit

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from data_prep.formats.images import decode_many
-from data_prep.job import ImageJob
-from data_prep.plan import Content, Layout
+from data_prep.preparing.job import ImageJob
+from data_prep.preparing.plan import Content, Layout
 from fewshot.console import progress
 from fewshot.data.store import DatasetWriter
 from fewshot.errors import InputError

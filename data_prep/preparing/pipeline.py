@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from data_prep.filling import fill
-from data_prep.found import provenance
-from data_prep.job import Job, amount, decide_images, free_bytes, target_of
-from data_prep.options import Options, SourceOptions
-from data_prep.recipe import IncompleteError, Recipe
+from data_prep.fetching.found import provenance
+from data_prep.preparing.filling import fill
+from data_prep.preparing.job import Job, amount, decide_images, free_bytes, target_of
+from data_prep.preparing.options import Options, SourceOptions
+from data_prep.preparing.recipe import IncompleteError, Recipe
 from fewshot.console import progress
 from fewshot.data.store import Dataset, DatasetWriter, writing
 from fewshot.errors import InputError

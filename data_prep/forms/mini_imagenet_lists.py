@@ -3,7 +3,7 @@
 Their names `n0153282900000005.jpg` are no ILSVRC file numbers. They are the class and the rank (from 1) of the image
 among the class's ILSVRC2012 training images, sorted by the number in their names.
 
-`python -m data_prep.mini_imagenet_lists train.csv val.csv test.csv` packs the lists again.
+`python -m data_prep.forms.mini_imagenet_lists train.csv val.csv test.csv` packs the lists again.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class ListOptions:
 
     lists: tyro.conf.Positional[tuple[Path, Path, Path]]
     """train.csv, val.csv and test.csv."""
-    out: Path = Path("data_prep/splits/mini_imagenet_ranks.npy")
+    out: Path = Path("data_prep/forms/splits/mini_imagenet_ranks.npy")
     """The file to write."""
 
 

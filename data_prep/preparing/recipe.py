@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep import download
-from data_prep.download import Mirror, has_hash
+from data_prep.fetching import download
+from data_prep.fetching.download import Mirror, has_hash
+from data_prep.fetching.found import Found
 from data_prep.formats.images import Resample
-from data_prep.found import Found
-from data_prep.options import SourceOptions
-from data_prep.plan import Plan
+from data_prep.preparing.options import SourceOptions
+from data_prep.preparing.plan import Plan
 from fewshot.data.catalog import CATALOG, Entry
 from fewshot.errors import InputError
 

@@ -6,8 +6,8 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable
 
-from data_prep.found import Found
-from data_prep.plan import Layout
+from data_prep.fetching.found import Found
+from data_prep.preparing.plan import Layout
 from fewshot.data.store import SPLITS
 
 IMAGE = r"[^/]+\.(?i:png|jpe?g|bmp|gif|webp|ppm|pgm)"

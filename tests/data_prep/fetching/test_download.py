@@ -17,8 +17,8 @@ import gdown
 import numpy as np
 import pytest
 
-from data_prep.download import Mirror, fetch, has_hash
-from data_prep.resumable import Patience
+from data_prep.fetching.download import Mirror, fetch, has_hash
+from data_prep.fetching.resumable import Patience
 from fewshot.errors import InputError
 
 BLOCK = 1 << 14  # transfers are kept in whole blocks
@@ -337,7 +337,7 @@ def test_two_downloads_of_one_file(server, tmp_path):
 _FETCH = """
 import sys
 from pathlib import Path
-from data_prep.download import Mirror, fetch
+from data_prep.fetching.download import Mirror, fetch
 fetch([Mirror(sys.argv[1])], Path(sys.argv[2]), None, "data.tar", quiet=True)
 """
 

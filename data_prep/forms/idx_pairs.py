@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep.arrays import by_label, rows_in_order
-from data_prep.download import Mirror
+from data_prep.fetching.download import Mirror
+from data_prep.fetching.found import Found
 from data_prep.formats.idx import read_idx
-from data_prep.found import Found
-from data_prep.plan import Plan
-from data_prep.recipe import Download, Form, IncompleteError
+from data_prep.forms.arrays import by_label, rows_in_order
+from data_prep.preparing.plan import Plan
+from data_prep.preparing.recipe import Download, Form, IncompleteError
 from fewshot.errors import InputError
 
 _PARTS = {"train": "train", "t10k": "test"}

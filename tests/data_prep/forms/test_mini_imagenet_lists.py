@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from miniature import SHARED_DATA
 
-from data_prep.mini_imagenet_lists import chosen_ranks, list_name, main, pack
+from data_prep.forms.mini_imagenet_lists import chosen_ranks, list_name, main, pack
 from fewshot.data.catalog import class_lists, class_table
 from fewshot.errors import InputError
 

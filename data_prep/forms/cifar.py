@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.arrays import strings, whole_numbers
-from data_prep.download import Mirror
+from data_prep.fetching.download import Mirror
+from data_prep.fetching.found import Found
 from data_prep.formats.pickles import load_pickle
-from data_prep.found import Found
-from data_prep.plan import Plan
-from data_prep.recipe import Download, Form, IncompleteError
-from data_prep.trees import IMAGE, Place, all_names, arrange, contents, numeric
+from data_prep.forms.arrays import strings, whole_numbers
+from data_prep.forms.trees import IMAGE, Place, all_names, arrange, contents, numeric
+from data_prep.preparing.plan import Plan
+from data_prep.preparing.recipe import Download, Form, IncompleteError
 from fewshot.data.store import SPLITS
 from fewshot.errors import InputError
 

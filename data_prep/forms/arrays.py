@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.fetching.found import Found
 from data_prep.formats.pickles import load_pickle
-from data_prep.found import Found
-from data_prep.plan import Layout, Plan
-from data_prep.recipe import IncompleteError
+from data_prep.preparing.plan import Layout, Plan
+from data_prep.preparing.recipe import IncompleteError
 from fewshot.data.store import SPLITS
 from fewshot.errors import InputError
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import gdown
 import pooch
 
+from data_prep.fetching.resumable import MirrorError, Patience, download, refuse_error_page, version_file
 from data_prep.formats.sources import printable
-from data_prep.resumable import MirrorError, Patience, download, refuse_error_page, version_file
 from fewshot.console import progress
 from fewshot.errors import InputError
 from fewshot.files import unwritable

@@ -18,15 +18,15 @@ import pytest
 from miniature import encoded, pictures, shrink, tar_bytes, write_files, write_zip
 
 from data_prep import cifar100, image_folder
-from data_prep.download import Mirror
-from data_prep.options import Options
-from data_prep.pipeline import prepare
-from data_prep.recipe import Download
+from data_prep.fetching.download import Mirror
+from data_prep.preparing.options import Options
+from data_prep.preparing.pipeline import prepare
+from data_prep.preparing.recipe import Download
 from fewshot.console import run_command
 from fewshot.data.store import Dataset
 from fewshot.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SPLITS = {"train": ["cat", "dog"], "test": ["cat", "dog"]}
 EACH = 6
 
@@ -111,7 +111,7 @@ def test_a_dry_run_without_files_tells_what_would_be_fetched(tmp_path, capsys):
 
 
 def test_many_files_are_summed_up(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("data_prep.found._LISTED_SINGLY", 3)
+    monkeypatch.setattr("data_prep.fetching.found._LISTED_SINGLY", 3)
     sources = run(folder, tmp_path / "out").sources
     assert sources["number_of_files"] == 24
     assert sources["bytes"] == sum(len(data) for data in images().values())
@@ -171,7 +171,8 @@ import sys, time
 sys.path[:0] = [{tests!r}]
 import pytest
 from miniature import shrink
-from data_prep import cifar100, filling
+from data_prep import cifar100
+from data_prep.preparing import filling
 from fewshot.console import run_command
 
 patch = pytest.MonkeyPatch()
@@ -190,7 +191,7 @@ run_command(cifar100.main, sys.argv[1:])
 
 def start(source, out, pause=60.0, limit=None):
     """The command in a process of its own, which stops for a while with everything written and nothing finished."""
-    script = SCRIPT.format(tests=str(Path(__file__).parent), each=EACH, pause=pause)
+    script = SCRIPT.format(tests=str(Path(__file__).parents[1]), each=EACH, pause=pause)
     return subprocess.Popen(
         [sys.executable, "-c", script, "--from", str(source), "--out", str(out), "--quiet", "--force"],
         cwd=ROOT,
@@ -313,7 +314,7 @@ def test_rows_in_any_order_arrive_in_their_places(tmp_path, monkeypatch):
         f"{label}/{row}.png": pictures(1, 8, 10 * c + row)[0] for c, label in enumerate(labels) for row in range(7)
     }
     folder = write_files(tmp_path / "from", {name: encoded(image) for name, image in truth.items()})
-    monkeypatch.setattr("data_prep.filling._BATCH_BYTES", 5 * 8 * 8 * 3)
+    monkeypatch.setattr("data_prep.preparing.filling._BATCH_BYTES", 5 * 8 * 8 * 3)
     shuffled = np.random.Generator(np.random.Philox(5)).permutation(len(truth))
     original = image_folder.contents
 

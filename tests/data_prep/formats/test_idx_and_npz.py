@@ -5,17 +5,17 @@ import subprocess
 import sys
 import tracemalloc
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
+from miniature import SHARED_DATA
 
 from data_prep.formats.idx import read_idx
 from data_prep.formats.npz import iterate_npz, npz_shape
 from data_prep.formats.sources import memory_source
 from fewshot.errors import InputError
 
-MNIST = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "mnist"
+MNIST = SHARED_DATA / "mnist"
 IMAGES = np.random.Generator(np.random.Philox(5)).integers(0, 256, (10, 84, 84, 3), np.uint8)
 
 

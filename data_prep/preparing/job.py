@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from data_prep.download import has_hash
+from data_prep.fetching.download import has_hash
 from data_prep.formats.images import Resample
-from data_prep.options import Options, SourceOptions
-from data_prep.plan import Plan, edition_of
-from data_prep.recipe import Recipe, locate
+from data_prep.preparing.options import Options, SourceOptions
+from data_prep.preparing.plan import Plan, edition_of
+from data_prep.preparing.recipe import Recipe, locate
 from fewshot.data.catalog import class_label
 
 _MIB = 1 << 20

@@ -5,8 +5,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from data_prep import contact_sheet as module
-from data_prep.contact_sheet import CLASSES_PER_SPLIT, contact_sheet
+from data_prep.preparing import contact_sheet as module
+from data_prep.preparing.contact_sheet import CLASSES_PER_SPLIT, contact_sheet
 from fewshot.data.store import Dataset, writing
 from fewshot.errors import InputError
 

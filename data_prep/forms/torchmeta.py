@@ -9,10 +9,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from data_prep.arrays import per_split, row_of
+from data_prep.fetching.found import Found
 from data_prep.formats.sources import reading
-from data_prep.found import Found
-from data_prep.plan import Content, Plan
+from data_prep.forms.arrays import per_split, row_of
+from data_prep.preparing.plan import Content, Plan
 from fewshot.errors import InputError
 
 _LARGEST_CLASS = 1 << 28

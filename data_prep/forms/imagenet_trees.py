@@ -7,11 +7,11 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 
-from data_prep.found import Found
-from data_prep.mini_imagenet_lists import chosen_ranks, list_name
-from data_prep.plan import Plan
-from data_prep.recipe import IncompleteError
-from data_prep.trees import IMAGE, Place, all_names, arrange, contents
+from data_prep.fetching.found import Found
+from data_prep.forms.mini_imagenet_lists import chosen_ranks, list_name
+from data_prep.forms.trees import IMAGE, Place, all_names, arrange, contents
+from data_prep.preparing.plan import Plan
+from data_prep.preparing.recipe import IncompleteError
 from fewshot.data.catalog import class_lists
 from fewshot.data.store import SPLITS
 from fewshot.errors import InputError
