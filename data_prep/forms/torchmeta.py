@@ -37,7 +37,7 @@ def torchmeta_hdf5(found: Found) -> Plan | None:
 
 
 def _on_disk(found: Found, name: str) -> Path:
-    path = found.names[name]
+    path = Path(found.names[name])
     if path.name != name.rpartition("/")[2]:
         raise InputError(f"{name} lies in an archive; unpack {path} first")
     return path
