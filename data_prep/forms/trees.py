@@ -40,6 +40,15 @@ def numeric(text: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
+def in_order(layout: Layout) -> Layout:
+    """Classes in alphabetical order, the images of a class in that of their names, with numbers by value."""
+    return {
+        split: {label: sorted(layout[split][label], key=numeric) for label in sorted(layout[split])}
+        for split in SPLITS
+        if split in layout
+    }
+
+
 def all_names(layout: Layout) -> frozenset[str]:
     """Every name in a layout."""
     return frozenset(name for classes in layout.values() for images in classes.values() for name in images)
