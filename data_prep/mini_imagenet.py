@@ -85,6 +85,7 @@ RECIPE = Recipe(
         ),
     ),
     terms="ImageNet's, non-commercial research and education (image-net.org/download)",
+    published_as="photographs",
     skip=is_other_class,
 )
 

@@ -100,6 +100,7 @@ RECIPE = Recipe(
         ),
     ),
     terms="ImageNet's, non-commercial research and education (image-net.org/download)",
+    published_as="photographs",
 )
 
 

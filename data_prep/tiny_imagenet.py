@@ -68,6 +68,7 @@ RECIPE = Recipe(
         ),
     ),
     terms="ImageNet's, non-commercial research and education (image-net.org/download)",
+    published_as="jpeg",
 )
 
 

@@ -70,6 +70,13 @@ class Found:
         """The files on disk that hold the wanted names, in order."""
         return [Path(file) for file in dict.fromkeys(file for name, file in self.names.items() if name in wanted)]
 
+    def where(self, name: str) -> str:
+        """Where a file really lies, through links to it; a member of an archive by its name alone."""
+        file = self.names[name]
+        if name in self.real or file in self._archives:
+            return self.real.get(name, name)
+        return os.path.realpath(self.path) + file[len(str(self.path)) :]
+
     def archives(self) -> list[str]:
         """The names of the archives that were looked into."""
         return list(self._archives.values())

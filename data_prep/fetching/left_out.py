@@ -35,6 +35,14 @@ class LeftOut:
         if self._counts[key] <= _NAMED:
             self._first[key].append(name)
 
+    def take_back(self, name: str) -> None:
+        """A file is used after all."""
+        for key, names in self._first.items():
+            if key[0] == extension(name) and name in names:
+                names.remove(name)
+                self._counts[key] -= 1
+        self._counts = defaultdict(int, {key: count for key, count in self._counts.items() if count})
+
     def lines(self) -> list[str]:
         """One line for each reason and extension, for people."""
         return [

@@ -59,7 +59,9 @@ def open_archive(path: Path | Source, clutter: Callable[[str], object] = lambda 
 
 def _zip_members(stream: IO[bytes], source: Source) -> Iterator[Source]:
     if not stream.seekable():
-        raise InputError(f"{source.label}: a zip inside an archive cannot be read; unpack the outer archive, and give the folder")
+        raise InputError(
+            f"{source.label}: a zip inside an archive cannot be read; unpack the outer archive, and give the folder"
+        )
     with zipfile.ZipFile(stream) as archive:
         entries = archive.infolist()
         refuse_bomb(source.label, sum(entry.file_size for entry in entries), source.size)

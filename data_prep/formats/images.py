@@ -6,6 +6,7 @@ import contextlib
 import io
 import itertools
 import struct
+import threading
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +30,7 @@ _FORMATS = (
     *("SGI", "QOI", "SUN", "PSD", "DDS", "XBM", "XPM", "MSP", "BLP", "PIXAR"),
 )
 """All that Pillow decodes itself and knows by its first bytes: nothing that starts another program, as EPS does."""
+_LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "JPEG2000")
 _BY_ENDING = {".tga": "TGA", ".icb": "TGA", ".vda": "TGA", ".vst": "TGA", ".im": "IM"}
 _BATCH = 64
 _PREFIX = 512
@@ -62,7 +64,7 @@ class BadImageError(InputError):
 
 @dataclass(frozen=True)
 class Span:
-    """The values of images with more than 8 bits that become 0 and 255; between, each of 256 equal parts is one level."""
+    """The values of images with more than 8 bits that become 0 and 255; 256 equal parts between are the levels."""
 
     low: float = 0
     high: float = 65_535
@@ -72,6 +74,21 @@ class Span:
         step = 1.0 if values.dtype.kind in "iu" else 0.0
         scaled = (values.astype(np.float64) - self.low) * 256 / (self.high - self.low + step or 1.0)
         return np.clip(np.floor(scaled), 0, 255).astype(np.uint8)
+
+
+class Seen:
+    """What images were before they were prepared; counted by any number of threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.images = self.resized = self.lossy = 0
+
+    def add(self, resized: bool, lossy: bool = False) -> None:
+        """Count an image that was resized, or came in a format that loses detail."""
+        with self._lock:
+            self.images += 1
+            self.resized += resized
+            self.lossy += lossy
 
 
 class DeepImageError(Exception):
@@ -88,6 +105,7 @@ def decode(
     resample: Resample = "bilinear",
     channels: Channels = 3,
     span: Span | None = _ANY_16_BITS,
+    seen: Seen | None = None,
 ) -> np.ndarray:
     """Decode an image.
 
@@ -101,6 +119,7 @@ def decode(
         size: side of the result in pixels; None keeps the image's own size.
         channels: 3 for RGB, 1 for luminance.
         span: what images of more than 8 bits a value are scaled by; None refuses them.
+        seen: told what the image was.
 
     Returns:
         uint8 [H, W, channels].
@@ -116,7 +135,10 @@ def decode(
                 raise DeepImageError(name)
             plain = image if deep is None or span is None else Image.fromarray(span(deep))
             converted = _convert(plain, "L" if channels == 1 else "RGB")
-            if size is not None and converted.size != (size, size):
+            resized = size is not None and converted.size != (size, size)
+            if seen is not None:
+                seen.add(resized, image.format in _LOSSY)
+            if resized:
                 converted = converted.resize((size, size), _FILTERS[resample])
             return np.asarray(converted).reshape(converted.height, converted.width, channels)
     except (InputError, DeepImageError):
@@ -213,6 +235,7 @@ def decode_many(
     jobs: int = 1,
     channels: Channels = 3,
     span: Span | None = _ANY_16_BITS,
+    seen: Seen | None = None,
     on_bad: Callable[[str, BadImageError], None] | None = None,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Decode named images in `jobs` threads (Pillow decodes without the GIL), in the order of `items`.
@@ -232,7 +255,7 @@ def decode_many(
 
     def decode_one(name: str, data: bytes) -> np.ndarray | BadImageError:
         try:
-            return decode(data, name, size, resample, channels, span)
+            return decode(data, name, size, resample, channels, span, seen)
         except BadImageError as error:
             if on_bad is None:
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _CLUTTER = frozenset(
@@ -54,3 +55,13 @@ def path_parts(name: str) -> list[str] | None:
     if not pieces[0] or ".." in pieces or (len(pieces) > 1 and len(pieces[0]) == 2 and pieces[0].endswith(":")):
         return None
     return [part for part in parts if part not in ("", ".")] or None
+
+
+def numeric(text: str) -> list[tuple[int, str]]:
+    """A sorting key that puts 2 before 10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+
+
+def words(*lines: str) -> frozenset[str]:
+    """All words of some lines."""
+    return frozenset(word for line in lines for word in line.split())

@@ -12,9 +12,10 @@ import numpy as np
 
 from data_prep.fetching.download import Mirror
 from data_prep.fetching.found import Found
+from data_prep.formats.names import numeric
 from data_prep.formats.pickles import load_pickle
 from data_prep.forms.arrays import strings, whole_numbers
-from data_prep.forms.trees import IMAGE, Place, all_names, arrange, contents, numeric
+from data_prep.forms.trees import IMAGE, Place, all_names, arrange, contents
 from data_prep.preparing.plan import Plan
 from data_prep.preparing.recipe import Download, Form, IncompleteError
 from fewshot.data.store import SPLITS

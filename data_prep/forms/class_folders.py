@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from data_prep.fetching.left_out import LeftOut
+from data_prep.formats.names import words
 from data_prep.forms.folders import Folder, means_images
 from fewshot.errors import InputError
 
@@ -16,15 +17,13 @@ Level = Literal["auto", "first", "last", "name"]
 """Which folder on the way to an image is its class. first: the outermost; last: the innermost, named with its parents
 where equal names lie under several; name: the innermost, and equal names are one class."""
 
-_INSIDE = frozenset(
-    "session sessions sess seq sequence sequences video videos vid clip clips take takes shot shots scene scenes day days"
-    " date dates visit scan scans camera cameras cam cams view views angle angles pose poses part parts batch batches set"
-    " subset round run runs trial trials fold recording recordings rec roll burst frame frames track tracks instance"
-    " instances left right front back top bottom side indoor outdoor".split()
+_INSIDE = words(
+    "session sessions sess seq sequence sequences video videos vid clip clips take takes shot shots scene scenes day",
+    "days date dates visit scan scans camera cameras cam cams view views angle angles pose poses part parts batch",
+    "batches set subset round run runs trial trials fold recording recordings rec roll burst frame frames track tracks",
+    "instance instances left right front back top bottom side indoor outdoor",
 )
-_CLASS = frozenset(
-    "character char letter symbol glyph sign digit class cls species category breed type kana kanji rune".split()
-)
+_CLASS = words("character char letter symbol glyph sign digit class cls species category breed type kana kanji rune")
 _DATE = re.compile(r"\D?(19|20)\d\d[-_. ]?[01]\d[-_. ]?[0-3]\d(\D.*)?")
 _NUMBERED = re.compile(r"([^\W\d_]+)[-_ .]?\d+")
 _WNID = re.compile(r"n\d{8}")
@@ -70,9 +69,9 @@ def classes_below(root: Folder, level: Level, left_out: LeftOut) -> Classes:
         top = top.only_kid()
     parents = Counter(name for folder in _with_kids(top) for name in folder.kids)
     found = Classes()
-    if level == "auto" and len(top.kids) > 1 and any(kid.kids for kid in top.kids.values()):
-        if all(_kind(name) == "inside" for name in top.kids):
-            raise _unclear(top, f"{_some(top)} look like parts of classes, but lie around them")
+    around = level == "auto" and len(top.kids) > 1 and any(kid.kids for kid in top.kids.values())
+    if around and all(_kind(name) == "inside" for name in top.kids):
+        raise _unclear(top, f"{_some(top)} look like parts of classes, but lie around them")
     for kid in top.kids.values():
         _visit(kid, (kid.stem,), level, parents, found)
     return found
@@ -108,7 +107,7 @@ def _is_class(folder: Folder, parents: Counter[str]) -> bool:
         return True
     if not inside and all(kind in ("class", "perhaps inside") for kind in kinds.values()):
         return False
-    raise _unclear(folder, f"{folder.path} has the subfolders {_some(folder)}, which may be classes or parts of one class")
+    raise _unclear(folder, f"{folder.path} has the subfolders {_some(folder)}: classes, or parts of one class")
 
 
 def _kind(name: str) -> str:

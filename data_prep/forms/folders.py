@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 
 from data_prep.fetching.found import archive_stem
 from data_prep.fetching.left_out import LeftOut
+from data_prep.formats.names import words
 
-_IMAGES = frozenset(
-    "images image img imgs jpegimages jpegs jpg png photos photo pictures pics rgb color colour raw data originals"
-    " original inputs input".split()
+_IMAGES = words(
+    "images image img imgs jpegimages jpegs jpg png photos photo pictures pics rgb color colour raw data originals",
+    "original inputs input",
 )
-_MASKS = frozenset(
-    "mask masks segmentation segmentations segmentationclass segmentationobject seg segs label labels labelmap labelmaps"
-    " annotation annotations annots gt groundtruth truth trimap trimaps matte mattes alpha depth depths depthmaps edges"
-    " contours boundaries heatmaps saliency keypoints landmarks normals silhouettes parsing".split()
+_MASKS = words(
+    "mask masks segmentation segmentations segmentationclass segmentationobject seg segs label labels labelmap",
+    "labelmaps annotation annotations annots gt groundtruth truth trimap trimaps matte mattes alpha depth depths depthmaps edges",
+    "contours boundaries heatmaps saliency keypoints landmarks normals silhouettes parsing",
 )
 _MASK_FILE = re.compile(r"(.+?)[-_ .](?:mask|seg|segmentation|label|gt|groundtruth|annotation|trimap)s?(?:[-_ ]?\d+)?")
 MASK = "a mask or label beside the images"
@@ -65,6 +66,13 @@ def tree_of(names: Iterable[str]) -> Folder:
             folder = folder.kids.setdefault(part, Folder(part, f"{folder.path}/{part}".lstrip("/")))
         folder.files = files
     return root
+
+
+def all_folders(folder: Folder) -> Iterator[Folder]:
+    """A folder and all below it, outer ones first."""
+    yield folder
+    for kid in folder.kids.values():
+        yield from all_folders(kid)
 
 
 def means_images(name: str) -> bool:

@@ -17,7 +17,9 @@ _SPLIT_OF = {word: split for split, words in _WORDS.items() for word in words.sp
 _ANY = "|".join(sorted(_SPLIT_OF, key=len, reverse=True))
 _AT_END = re.compile(rf"(?P<rest>.*[-_. ])(?P<word>{_ANY})")
 _AT_START = re.compile(rf"(?P<word>{_ANY})(?P<rest>[-_. ].*|\d+)")
-KNOWN = "train, training, base, meta-train | val, valid, validation, dev, meta-val | test, testing, novel, eval, meta-test"
+KNOWN = (
+    "train, training, base, meta-train | val, valid, validation, dev, meta-val | test, testing, novel, eval, meta-test"
+)
 
 
 def split_of(part: str) -> str | None:

@@ -109,7 +109,10 @@ def _rows(content: Any) -> list[list[str]] | None:
         if not all(isinstance(part, list) for part in (names, labels, meaning)) or len(names) != len(labels):
             return None
         known = dict(enumerate(meaning))
-        return [["filename", "label"], *([str(n), str(known.get(_number(x), x))] for n, x in zip(names, labels, strict=True))]
+        return [
+            ["filename", "label"],
+            *([str(n), str(known.get(_number(x), x))] for n, x in zip(names, labels, strict=True)),
+        ]
     if isinstance(content, dict) and content and all(isinstance(images, list) for images in content.values()):
         return [["filename", "label"], *([str(image), label] for label, images in content.items() for image in images)]
     if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):

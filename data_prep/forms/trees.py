@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable
 
 from data_prep.fetching.found import Found
+from data_prep.formats.names import numeric
 from data_prep.preparing.plan import Layout
 from fewshot.data.store import SPLITS
 
@@ -33,11 +33,6 @@ def arrange(names: Iterable[str], place: Callable[[str], Place | None]) -> Layou
     for split, label, key in sorted(placed, key=lambda where: (where[1], numeric(where[2]))):
         classes[split][label].append(placed[split, label, key])
     return {split: dict(classes[split]) for split in SPLITS if split in classes}
-
-
-def numeric(text: str) -> list[tuple[int, str]]:
-    """A sorting key that puts 2 before 10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 def in_order(layout: Layout) -> Layout:

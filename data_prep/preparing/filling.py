@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data_prep.formats.images import decode_many
+from data_prep.formats.images import BadImageError, Seen, decode_many
+from data_prep.formats.names import numeric
 from data_prep.preparing.job import ImageJob
 from data_prep.preparing.plan import Content, Layout
 from fewshot.console import progress
@@ -19,6 +20,7 @@ from fewshot.data.store import DatasetWriter
 from fewshot.errors import InputError
 
 _BATCH_BYTES = 1 << 25
+_TOLD = 20
 Batch = list[tuple[int, np.ndarray]]
 
 
@@ -46,14 +48,31 @@ class Rows:
         return split, number - place
 
 
+class BadImagesError(InputError):
+    """Some images cannot be read.
+
+    Attributes:
+        reasons: what is wrong, by name.
+    """
+
+    def __init__(self, reasons: dict[str, BadImageError]) -> None:
+        names = sorted(reasons, key=numeric)
+        told = "; ".join(str(reasons[name]) for name in names[:_TOLD])
+        more = f"; and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+        super().__init__(f"{told}{more}")
+        self.reasons = reasons
+
+
 def fill(writer: DatasetWriter, job: ImageJob, threads: int, quiet: bool) -> list[tuple[str, str]]:
-    """Write every image of a job.
+    """Write every image of a job, and what its pixels are.
 
     Returns:
         Pairs of images that are identical, by name.
 
     Raises:
-        InputError: where an image is damaged or no longer there.
+        BadImagesError: where images are damaged, naming all of them.
+        DeepImageError: where an image has more than 8 bits, and the job does not say how to scale them.
+        InputError: where an image is no longer there.
     """
     for split, classes in job.plan.layout.items():
         sizes = {job.class_name(name): len(images) for name, images in classes.items()}
@@ -61,35 +80,52 @@ def fill(writer: DatasetWriter, job: ImageJob, threads: int, quiet: bool) -> lis
     rows = Rows(job.plan.layout)
     digests: dict[int, int] = {}
     size = max(1, _BATCH_BYTES // (job.size**2 * job.plan.channels))
-    with progress(quiet) as bars, contextlib.closing(_images(job, threads)) as images:
+    seen, bad = Seen(), dict[str, BadImageError]()
+    with progress(quiet) as bars, contextlib.closing(_images(job, threads, seen, bad)) as images:
         bar = bars.add_task(f"preparing {job.recipe.name}", total=len(rows.names), note="")
         while batch := [(rows.number[name], image) for name, image in itertools.islice(images, size)]:
             digests.update((number, _digest(image)) for number, image in batch)
             rows.write(writer, batch)
             bars.advance(bar, len(batch))
+    if bad:
+        raise BadImagesError(bad)
     if len(digests) != len(rows.names):
         raise InputError(f"{job.files[0]} gave {len(digests)} of {len(rows.names)} images; it changed: try again")
+    writer.pixels = _pixels(job, seen)
     return _twins(digests, rows)
 
 
-def _images(job: ImageJob, threads: int) -> Generator[tuple[str, np.ndarray]]:
+def _pixels(job: ImageJob, seen: Seen) -> str:
+    """What the prepared pixels are, beside those of the files or, where they were published as they are, of those."""
+    losses = {"pixels": seen.lossy > 0, "photographs": seen.lossy > 0 and not seen.resized, "jpeg": False}
+    copied = job.recipe.entry is not None and losses[job.recipe.published_as]
+    words = ["re-encoded" if copied else "", "resized" if seen.resized else ""]
+    return ", ".join(filter(None, words)) or "original"
+
+
+def _images(
+    job: ImageJob, threads: int, seen: Seen, bad: dict[str, BadImageError]
+) -> Generator[tuple[str, np.ndarray]]:
     """Every row, decoded and of its final size, in any order."""
     plan = job.plan
     with contextlib.closing(plan.read()) as contents:
         first = next(contents, ("", b""))
         everything: Any = itertools.chain([first], contents)
         if isinstance(first[1], bytes):
-            decoded = decode_many(everything, job.size, job.resample, threads, plan.channels)
+            decoded = decode_many(
+                everything, job.size, job.resample, threads, plan.channels, job.span, seen, bad.__setitem__
+            )
         else:
-            decoded = ((name, _fitted(name, image, job)) for name, image in everything)
+            decoded = ((name, _fitted(name, image, job, seen)) for name, image in everything)
         for name, image in decoded:
             yield from plan.finish(name, image)
 
 
-def _fitted(name: str, image: Content, job: ImageJob) -> np.ndarray:
+def _fitted(name: str, image: Content, job: ImageJob, seen: Seen) -> np.ndarray:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         raise InputError(f"{name} is no uint8 image; get the original file")
     image = np.atleast_3d(image)
+    seen.add(image.shape[:2] != (job.size, job.size))
     if image.shape == (job.size, job.size, job.plan.channels):
         return image
     picture = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from data_prep.fetching.download import has_hash
-from data_prep.formats.images import Resample
+from data_prep.formats.images import Resample, Span
 from data_prep.preparing.options import Options, SourceOptions
 from data_prep.preparing.plan import Plan, edition_of
 from data_prep.preparing.recipe import Recipe, locate
@@ -64,10 +64,12 @@ class ImageJob(Job):
 
     Attributes:
         size: side of the prepared images in pixels.
+        span: what images of more than 8 bits are scaled by; None where nobody has said.
     """
 
     size: int
     resample: Resample
+    span: Span | None = None
 
     @property
     def bytes_per_row(self) -> int:
@@ -76,7 +78,14 @@ class ImageJob(Job):
     @property
     def treatment(self) -> str:
         resized = f"to {self.size}x{self.size} pixels with Pillow's {self.resample} filter where they had another size"
-        return "; ".join(filter(None, [resized, self.plan.treatment]))
+        return "; ".join(filter(None, [resized, self.plan.treatment, self.scaling]))
+
+    @property
+    def scaling(self) -> str:
+        """What happens to images of more than 8 bits, in words; empty where there are none."""
+        if self.span is None:
+            return ""
+        return f"values of images of more than 8 bits scaled from {self.span.low:g} to {self.span.high:g} to 0 to 255"
 
 
 def decide(recipe: Recipe, options: SourceOptions, fetch: bool) -> Job:
@@ -94,7 +103,7 @@ def decide_images(recipe: Recipe, options: Options, fetch: bool) -> ImageJob:
     """`decide`, with the size of the images."""
     job = decide(recipe, options, fetch)
     size, resample = options.image_size or recipe.image_size, options.resample or recipe.resample
-    return ImageJob(job.recipe, job.plan, job.files, job.edition, job.target, size, resample)
+    return ImageJob(job.recipe, job.plan, job.files, job.edition, job.target, size, resample, options.span)
 
 
 def target_of(recipe: Recipe, options: SourceOptions) -> Path:

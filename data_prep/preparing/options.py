@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import tyro
 
-from data_prep.formats.images import Resample
+from data_prep.formats.images import Resample, Span
 from fewshot.errors import InputError
 
 _LARGEST_SIDE = 1024
+Folder = Annotated[Path, tyro.conf.arg(name="data", aliases=["--out"])]
+"""The folder of prepared datasets, as an option of a command."""
+
+
+def default_folder() -> Path:
+    """Where prepared datasets lie unless an option says otherwise."""
+    return Path(os.environ.get("FEWSHOT_DATA", "data"))
 
 
 @dataclass(frozen=True)
@@ -21,9 +28,9 @@ class SourceOptions:
     """What every preparation command can be told."""
 
     source: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """A file, an archive or a folder to read. By default what lies in OUT/downloads/NAME, else what can be fetched."""
-    out: Path = Path("data")
-    """Folder for the prepared file, OUT/NAME.h5."""
+    """A file, an archive or a folder to read. By default what lies in DATA/downloads/NAME, else what can be fetched."""
+    out: Folder = field(default_factory=default_folder)
+    """Folder for the prepared file, DATA/NAME.h5 ($FEWSHOT_DATA overrides the default; --out is an older name)."""
     force: bool = False
     """Prepare the file again although it is there."""
     dry_run: bool = False
@@ -52,6 +59,21 @@ class Options(SourceOptions):
     """Threads that decode images; 0 takes one per CPU core."""
     keep_duplicates: bool = False
     """Accept images that are identical to another one."""
+
+    @property
+    def span(self) -> Span | None:
+        """What images of more than 8 bits are scaled by; None takes the values that are in use."""
+        return None
+
+    @property
+    def skips_bad(self) -> bool:
+        """Whether images that cannot be read are left out."""
+        return False
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether what may be a leak between splits is refused."""
+        return False
 
     def __post_init__(self) -> None:
         if self.image_size is not None and not 1 <= self.image_size <= _LARGEST_SIDE:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from data_prep.fetching.found import provenance
-from data_prep.preparing.filling import fill
-from data_prep.preparing.job import Job, amount, decide_images, free_bytes, target_of
+from data_prep.formats.images import DeepImageError, span_of
+from data_prep.preparing.copies import judge_copies
+from data_prep.preparing.filling import BadImagesError, fill
+from data_prep.preparing.job import ImageJob, Job, amount, decide_images, free_bytes, target_of
 from data_prep.preparing.options import Options, SourceOptions
 from data_prep.preparing.recipe import IncompleteError, Recipe
 from fewshot.console import progress
@@ -18,6 +20,7 @@ from fewshot.errors import InputError
 from fewshot.files import only_one
 
 _MIB = 1 << 20
+_ATTEMPTS = 4
 
 
 @dataclass(frozen=True)
@@ -66,18 +69,49 @@ def carry_out(recipe: Recipe, options: SourceOptions, work: Work) -> None:
 
 def _write(recipe: Recipe, options: SourceOptions, work: Work) -> None:
     start = time.perf_counter()
-    job = work.decide(True)
-    sources = _sources(job, options.quiet)
-    with writing(job.target, recipe.name, sources, job.treatment) as writer:
-        twins = work.fill(writer, job)
-        if not work.keeps_duplicates:
-            _refuse_copies(twins, job)
-        sources[f"identical_{work.examples}"] = len(twins)
+    job, twins = _written(work.decide(True), options, work)
     summary = _summary(job, work.examples)
     print(f"{job.target} written in {time.perf_counter() - start:.1f} s from {job.plan.form}: {summary}")
-    for remark in (job.plan.remark, f"{len(twins)} {work.examples} are identical to another one" if twins else ""):
-        if remark:
-            print(f"note: {remark}")
+    for line in _told(job, twins, work.examples):
+        print(line)
+
+
+def _written(job: Job, options: SourceOptions, work: Work) -> tuple[Job, list[tuple[str, str]]]:
+    """Write the file of a job, or of another that leaves out what cannot be read, or scales what is too deep.
+
+    Returns:
+        The job that was done, and pairs of identical examples.
+    """
+    hashes = _hashes(job, options.quiet)
+    for _ in range(_ATTEMPTS):
+        sources = {**_facts(job), **hashes}
+        try:
+            with writing(job.target, job.recipe.name, sources, job.treatment) as writer:
+                twins = work.fill(writer, job)
+                if not work.keeps_duplicates:
+                    twins = judge_copies(twins, job, options)
+                sources[f"identical_{work.examples}"] = len(twins)
+            return job, twins
+        except (BadImagesError, DeepImageError) as error:
+            job = _revised(job, options, error)
+    raise InputError(f"{job.target} could not be written in {_ATTEMPTS} attempts; its sources change: try again")
+
+
+def _revised(job: Job, options: SourceOptions, error: BadImagesError | DeepImageError) -> Job:
+    """The job after what came up in the images.
+
+    Raises:
+        InputError: where the user must decide.
+    """
+    assert isinstance(job, ImageJob)
+    if isinstance(error, DeepImageError):
+        with progress(options.quiet) as bars:
+            bars.add_task("finding the range of 16-bit images", total=None, note="")
+            return replace(job, span=span_of((name, data) for name, data in job.plan.read() if isinstance(data, bytes)))
+    if not (isinstance(options, Options) and options.skips_bad):
+        hint = "" if job.recipe.entry else ", or leave what cannot be read out with --skip-bad"
+        raise InputError(f"{error}{hint}") from error
+    return replace(job, plan=job.plan.without(dict.fromkeys(error.reasons, "damaged, or no image")))
 
 
 def _keep(recipe: Recipe, options: SourceOptions) -> None:
@@ -91,21 +125,35 @@ def _keep(recipe: Recipe, options: SourceOptions) -> None:
     print(f"{target} is there already (fingerprint {dataset.fingerprint}); --force prepares it again")
 
 
-def _sources(job: Job, quiet: bool) -> dict[str, Any]:
+def _hashes(job: Job, quiet: bool) -> dict[str, Any]:
     total = sum(file.stat().st_size for file in job.files)
     with progress(quiet) as bars:
         bar = bars.add_task("hashing sources (MiB)", total=-(-total // _MIB), note="")
-        hashes = provenance(job.files, lambda count: bars.advance(bar, count / _MIB))
-    return {"form": job.plan.form, "edition": job.edition, "published": job.is_published, **hashes}
+        return provenance(job.files, lambda count: bars.advance(bar, count / _MIB))
 
 
-def _refuse_copies(twins: list[tuple[str, str]], job: Job) -> None:
-    """Someone's copies; files that were published with identical images in them pass."""
-    if twins and job.plan.assembled and not job.is_published:
-        raise InputError(
-            f"{twins[0][0]} and {twins[0][1]} are the same image ({len(twins)} such pairs); remove one of the two, or"
-            " accept them with --keep-duplicates"
-        )
+def _facts(job: Job) -> dict[str, Any]:
+    facts = {"form": job.plan.form, "edition": job.edition, "published": job.is_published}
+    if job.plan.rules:
+        facts["rules"] = list(job.plan.rules)
+    if job.plan.warnings:
+        facts["warnings"] = list(job.plan.warnings)
+    if job.plan.left_out:
+        facts["left_out"] = job.plan.left_out.as_json()
+    return facts
+
+
+def _told(job: Job, twins: list[tuple[str, str]], examples: str) -> list[str]:
+    """What the user should know of the file that was written."""
+    scaling = job.scaling if isinstance(job, ImageJob) else ""
+    return [
+        *job.plan.rules,
+        *([f"{scaling}; --range LOW HIGH takes other values"] if scaling else []),
+        *(f"left out: {line}" for line in job.plan.left_out.lines()),
+        *(f"warning: {line}" for line in job.plan.warnings),
+        *([f"note: {job.plan.remark}"] if job.plan.remark else []),
+        *([f"note: {len(twins)} {examples} are identical to another one"] if twins else []),
+    ]
 
 
 def _explain(recipe: Recipe, options: SourceOptions, work: Work) -> None:
@@ -122,8 +170,12 @@ def _explain(recipe: Recipe, options: SourceOptions, work: Work) -> None:
             for file in files:
                 print(f"  {file.file_name} ({file.known_hash or 'no hash published'}) from {file.mirrors[0].address}")
         return
-    sources = _sources(job, options.quiet)
+    sources = _hashes(job, options.quiet)
     print(f"found:  {job.plan.form}")
+    for line in job.plan.tree():
+        print(line)
+    for line in _told(job, [], work.examples):
+        print(line)
     for file in sources.get("files", []):
         print(f"reads:  {file['name']}, {amount(file['bytes'])}, sha256 {file['sha256']}")
     if "number_of_files" in sources:

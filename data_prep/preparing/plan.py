@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from data_prep.fetching.left_out import LeftOut
 from data_prep.formats.images import Channels
+from data_prep.formats.sources import printable
 from fewshot.data.catalog import Counts, Entry, class_lists
 from fewshot.errors import InputError
 
@@ -33,6 +35,9 @@ class Plan:
         finish: makes the rows of one decoded image (rotations, say), each with its name in `layout`.
         treatment: what `finish` does to pixels, in words.
         remark: something the user should know about this form.
+        rules: how classes and splits were made, in words.
+        warnings: what may be a mistake of the user's, in words.
+        left_out: what lies there and is not used.
         assembled: whether the images lay there as single files, so that someone may have copied one twice.
     """
 
@@ -45,11 +50,42 @@ class Plan:
     treatment: str = ""
     remark: str = ""
     assembled: bool = field(default=False)
+    rules: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     @property
     def size(self) -> int:
         """Number of rows in all splits."""
         return sum(len(names) for classes in self.layout.values() for names in classes.values())
+
+    def without(self, images: Mapping[str, str]) -> Plan:
+        """The plan without some images, each of which is left out for its reason; classes that lose all go too."""
+        left_out = LeftOut(self.left_out)
+        for name, reason in images.items():
+            left_out.add(name, reason)
+        layout = {
+            split: {
+                label: kept for label, own in classes.items() if (kept := [name for name in own if name not in images])
+            }
+            for split, classes in self.layout.items()
+        }
+        if not all(layout.values()):
+            raise InputError("leaving them out leaves a split without images; add some")
+        read = self.read
+
+        def rest() -> Generator[tuple[str, Content]]:
+            return ((name, content) for name, content in read() if name not in images)
+
+        return replace(self, layout=layout, read=rest, left_out=left_out)
+
+    def tree(self) -> list[str]:
+        """Splits, and classes with their sizes, one a line, for people."""
+        lines = []
+        for split, classes in self.layout.items():
+            lines.append(f"{split}: {len(classes)} classes, {sum(map(len, classes.values()))} images")
+            lines += [f"  {printable(label)}  {len(images)}" for label, images in classes.items()]
+        return lines
 
     def counts(self) -> dict[str, Counts]:
         """Classes and images of each split."""

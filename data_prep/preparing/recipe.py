@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from data_prep.fetching import download
 from data_prep.fetching.download import Mirror, has_hash
@@ -53,6 +54,8 @@ class Recipe:
         resample: usual filter.
         image_size: usual side in pixels; 0 for texts.
         terms: under which it may be used, for who has to get it by hand.
+        published_as: `pixels` that are final, so that JPEG files of them are copies with losses; `photographs` to be
+            resized, so that JPEG files of the final size are; or `jpeg` files of the final size.
         skip: archives, by their name in the listing, that need not be looked into.
     """
 
@@ -62,6 +65,7 @@ class Recipe:
     downloads: tuple[tuple[Download, ...], ...] = ()
     resample: Resample = "bilinear"
     terms: str = ""
+    published_as: Literal["pixels", "photographs", "jpeg"] = "pixels"
     skip: Callable[[str], bool] = lambda name: False
 
     @property

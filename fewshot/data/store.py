@@ -9,7 +9,7 @@ Layout, schema version 1. One group per split (`train`, `val`, `test`) with
     file_names     str [n], where each example came from
 
 for texts `vocabulary`, str [V], what the numbers mean; and the file attributes `schema_version`, `name`, `sources`
-(JSON), `resize` (what was done to the examples), `fingerprint`.
+(JSON), `resize` (what was done to the examples), `fingerprint`, and of images perhaps `pixels` (what they are).
 """
 
 from __future__ import annotations
@@ -157,6 +157,8 @@ class Dataset:
     sources: Any
     resize: str
     splits: Mapping[str, Split]
+    pixels: str = ""
+    """What its images are, beside the published ones: `original`, `resized`, `re-encoded`; "" where none has said."""
 
     def __getitem__(self, split: str) -> Split:
         if split not in self.splits:
@@ -185,6 +187,7 @@ class Dataset:
                     sources=json.loads(str(file.attrs["sources"])),
                     resize=str(file.attrs["resize"]),
                     splits=_splits(path, file),
+                    pixels=str(file.attrs.get("pixels", "")),
                 )
             except (KeyError, ValueError, TypeError, IndexError, OSError, RuntimeError) as error:
                 raise InputError(
@@ -216,6 +219,8 @@ class DatasetWriter:
         self._file = file
         self._written: dict[str, np.ndarray] = {}
         self._kinds: dict[str, type[Split]] = {}
+        self.pixels = ""
+        """What the images are, for `Dataset.pixels`."""
 
     def add_split(
         self, split: str, classes: Mapping[str, int], row_shape: tuple[int, ...], kind: type[Split] = Split
@@ -292,6 +297,8 @@ def writing(path: Path | str, name: str, sources: Any, resize: str) -> Iterator[
             writer.check_complete()
             file.attrs.update(schema_version=SCHEMA_VERSION, name=name, sources=json.dumps(sources), resize=resize)
             file.attrs["fingerprint"] = ""
+            if writer.pixels:
+                file.attrs["pixels"] = writer.pixels
         with h5py.File(temporary, "r+", locking=False) as file:
             file.attrs["fingerprint"] = fingerprint(_splits(temporary, file))
 
