@@ -14,22 +14,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.config import config_sha256
-from benchmarks.device import choose_device, device_name
-from benchmarks.optimize_cli import OptimizeCommand, parse, run_folder
-from benchmarks.optimize_config import OptimizeConfig
-from benchmarks.optimize_observe import OptimizeObserver
-from benchmarks.optimize_rows import table
-from benchmarks.record import RECORD_NAME, commit, peak_memory, read_record, versions, write_record
+from benchmarks.few_shot.config import config_sha256
+from benchmarks.general.command import OptimizeCommand, parse, run_folder
+from benchmarks.general.config import OptimizeConfig
+from benchmarks.general.observe import OptimizeObserver
+from benchmarks.general.rows import table
 from benchmarks.run import discard
+from benchmarks.running.device import choose_device, device_name
+from benchmarks.running.record import RECORD_NAME, commit, peak_memory, read_record, versions, write_record
 from fewshot.console import run_command
 from fewshot.engine.checkpoint import snapshot
-from fewshot.engine.train import MetaTrainingFailed
+from fewshot.engine.few_shot import MetaTrainingFailed
+from fewshot.engine.general import UnrollOptions, UnrollTrainer
 from fewshot.errors import InputError
 from fewshot.files import only_one
 from fewshot.general.evaluate import points, train
 from fewshot.general.hand_designed import GridOptions, choose_rate, hand_designed
-from fewshot.general.meta_train import UnrollOptions, UnrollTrainer
 from fewshot.general.stepping import LearnedStepper, StepperFactory
 from fewshot.general.tasks import Problem, Stage, Task, open_task
 from fewshot.optimizers import LEARNED, CoordinatewiseOptimizer

@@ -18,25 +18,25 @@ import numpy as np
 import torch
 from rich.progress import Progress
 
-from benchmarks.config import config_sha256
-from benchmarks.device import choose_device, device_name
-from benchmarks.presets import QUICK_DATASETS
-from benchmarks.pretrain_config import DEFAULT_RESULTS, Command, PretrainConfig, options, parse, preset
-from benchmarks.record import commit, peak_memory, read_record, versions, write_record
+from benchmarks.backbones.config import DEFAULT_RESULTS, Command, PretrainConfig, options, parse, preset
+from benchmarks.few_shot.config import config_sha256
+from benchmarks.few_shot.presets import QUICK_DATASETS
+from benchmarks.running.device import choose_device, device_name
+from benchmarks.running.record import commit, peak_memory, read_record, versions, write_record
+from fewshot.backbones.batches import Batches
+from fewshot.backbones.centroid import centroid_accuracy
+from fewshot.backbones.distributed import World, joined
+from fewshot.backbones.file import load_backbone, save_backbone
+from fewshot.backbones.foreign_weights import import_weights
+from fewshot.backbones.pretrain import CosineClassifier, Pretrainer, PretrainingFailed
 from fewshot.console import progress, run_command
 from fewshot.data.catalog import open_dataset
 from fewshot.data.episodes import EpisodeSampler
 from fewshot.data.store import Dataset
-from fewshot.engine.batches import Batches
-from fewshot.engine.centroid import centroid_accuracy
-from fewshot.engine.distributed import World, joined
-from fewshot.engine.pretrain import CosineClassifier, Pretrainer, PretrainingFailed
 from fewshot.errors import InputError
 from fewshot.files import only_one
 from fewshot.nets.backbone import build_backbone
-from fewshot.nets.backbone_file import load_backbone, save_backbone
 from fewshot.nets.blocks import FeatureNet
-from fewshot.nets.foreign_weights import import_weights
 from fewshot.seeding import derive
 
 RECORD_NAME = "pretraining.json"

@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 
 import tyro
 
-from benchmarks.record import DEFAULT_RESULTS
 from benchmarks.reporting.choice import choose
 from benchmarks.reporting.claims import judge, to_lines
 from benchmarks.reporting.compare import compare
@@ -19,6 +18,7 @@ from benchmarks.reporting.page import write_page
 from benchmarks.reporting.render import NOTES, to_latex, to_text
 from benchmarks.reporting.rows import Row, load
 from benchmarks.reporting.tables import select, sort, to_frame
+from benchmarks.running.record import DEFAULT_RESULTS
 from fewshot.console import run_command
 from fewshot.files import write_text
 

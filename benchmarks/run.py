@@ -16,32 +16,32 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from benchmarks.cli import Command, parse
-from benchmarks.config import RunConfig
-from benchmarks.device import choose_device, device_name
-from benchmarks.observe import RunObserver
+from benchmarks.few_shot.command import Command, parse
+from benchmarks.few_shot.config import RunConfig
 from benchmarks.pretrain import ensure
-from benchmarks.record import RECORD_NAME, commit, peak_memory, read_record, versions, write_record
 from benchmarks.reporting.render import to_text
 from benchmarks.reporting.rows import load
 from benchmarks.reporting.tables import to_frame
+from benchmarks.running.device import choose_device, device_name
+from benchmarks.running.observe import RunObserver
+from benchmarks.running.record import RECORD_NAME, commit, peak_memory, read_record, versions, write_record
+from fewshot.backbones.features import AugmentedSampler, open_features
+from fewshot.backbones.file import BackboneInfo, read_info
+from fewshot.backbones.pretrain import PretrainingFailed
 from fewshot.console import run_command
 from fewshot.data.augment import Augment
 from fewshot.data.catalog import CATALOG, open_dataset
 from fewshot.data.episodes import Episode, EpisodeSampler
-from fewshot.data.features import AugmentedSampler, open_features
 from fewshot.data.manifest import Manifest
 from fewshot.data.preprocess import Preprocess
 from fewshot.data.store import Dataset
 from fewshot.engine.checkpoint import snapshot
 from fewshot.engine.evaluate import count_correct
-from fewshot.engine.pretrain import PretrainingFailed
-from fewshot.engine.train import MetaTrainer, MetaTrainingFailed, Progress
+from fewshot.engine.few_shot import MetaTrainer, MetaTrainingFailed, Progress
 from fewshot.errors import InputError
 from fewshot.files import only_one, replacing
 from fewshot.learners import METHODS
 from fewshot.learners.features import FeatureOptions
-from fewshot.nets.backbone_file import BackboneInfo, read_info
 from fewshot.regularizers import REGULARIZERS
 from fewshot.seeding import derive
 

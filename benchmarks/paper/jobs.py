@@ -9,10 +9,12 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from benchmarks import cli, optimize_cli, pretrain_config
+from benchmarks.backbones import config as pretrain_config
+from benchmarks.few_shot import command as cli
+from benchmarks.general import command as optimize_cli
 from benchmarks.pretrain import RECORD_NAME as PRETRAINING_NAME
 from benchmarks.pretrain import backbone_path
-from benchmarks.record import RECORD_NAME, read_record
+from benchmarks.running.record import RECORD_NAME, read_record
 from fewshot.data.store import Dataset
 from fewshot.general.tasks import TASKS
 from fewshot.learners.features import FeatureOptions

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.device import choose_device, device_name
 from benchmarks.paper.jobs import Job, Places
-from benchmarks.record import read_record
+from benchmarks.running.device import choose_device, device_name
+from benchmarks.running.record import read_record
 from fewshot.data.catalog import missing
 
 FINISHED, FAILED, INTERRUPTED, MISSING = "finished", "failed", "interrupted", "missing"

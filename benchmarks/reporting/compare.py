@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.reporting.rows import Difference, Row
-from fewshot.engine.statistics import holm, pairs_needed
+from benchmarks.reporting.statistics import holm, pairs_needed
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from benchmarks.reporting.compare import Comparison
 from benchmarks.reporting.drawn import Cost, ForestLine, Response, Series, Spread
 from benchmarks.reporting.rows import Row
 from benchmarks.reporting.series import Band, optimizee_curve, training_curve
+from benchmarks.reporting.statistics import Interval
 from benchmarks.reporting.style import LineStyle, line_style
 from benchmarks.reporting.tables import to_frame
-from fewshot.engine.statistics import Interval
 
 FEW_SHOT, GENERAL = "few_shot", "general"
 LINES = 12

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.parallel import mapped
-from benchmarks.record import find_records
 from benchmarks.reporting.runs import LABELS, Run, read_run, run_of
+from benchmarks.reporting.statistics import Interval, PairedDifference, mean_interval, signed_rank
+from benchmarks.running.parallel import mapped
+from benchmarks.running.record import find_records
 from fewshot.console import progress
-from fewshot.engine.statistics import Interval, PairedDifference, mean_interval, signed_rank
 from fewshot.errors import InputError
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.record import config_sha256, read_record
+from benchmarks.running.record import config_sha256, read_record
 from fewshot.errors import InputError
 
 LABELS = {

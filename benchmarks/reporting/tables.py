@@ -12,7 +12,7 @@ from benchmarks.reporting.compare import Comparison, compare, table_of
 from benchmarks.reporting.published import published
 from benchmarks.reporting.rows import Row
 from benchmarks.reporting.runs import LABELS
-from fewshot.engine.statistics import Interval
+from benchmarks.reporting.statistics import Interval
 from fewshot.errors import InputError, one_of
 
 _NOTHING = Interval(float("nan"), float("nan"), 0)

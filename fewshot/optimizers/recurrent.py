@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from fewshot.nets.functional import uniform_fan_in
-from fewshot.optimizers.cells import LSTMCell
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
 from fewshot.optimizers.core import Hidden, Response, Step
+from fewshot.optimizers.fast.cells import LSTMCell
 
 
 class RecurrentOptimizer(CoordinatewiseOptimizer):

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewshot.errors import InputError
-from fewshot.optimizers.cells import tanh
 from fewshot.optimizers.coordinatewise import check_hidden_size
+from fewshot.optimizers.fast.cells import tanh
 from fewshot.optimizers.observe import NormalizedMoments
 from fewshot.optimizers.recurrent import TwoLayers
 

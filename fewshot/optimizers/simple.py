@@ -16,9 +16,9 @@ from torch.autograd.function import once_differentiable
 
 from fewshot.errors import InputError, one_of
 from fewshot.nets.functional import uniform_fan_in
-from fewshot.optimizers.cells import add_product, sigmoid_to_tanh_
 from fewshot.optimizers.coordinatewise import check_hidden_size
 from fewshot.optimizers.core import Hidden, Response, Step, squared_distance
+from fewshot.optimizers.fast.cells import add_product, sigmoid_to_tanh_
 from fewshot.optimizers.observe import FullState, GradientRMS
 from fewshot.optimizers.recurrent import RecurrentOptimizer, RecurrentResponse
 

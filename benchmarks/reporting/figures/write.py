@@ -8,7 +8,6 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmarks.parallel import mapped
 from benchmarks.reporting.choice import Choice, choose
 from benchmarks.reporting.compare import Comparison
 from benchmarks.reporting.drawn import ForestLine, Series
@@ -22,6 +21,7 @@ from benchmarks.reporting.figures.training import step_sizes_figure, training_fi
 from benchmarks.reporting.items import FEW_SHOT, GENERAL, Experiment, Item, experiments, items_of
 from benchmarks.reporting.rows import Row
 from benchmarks.reporting.series import LONG, thin
+from benchmarks.running.parallel import mapped
 from fewshot.console import progress
 
 FOREST_LINES = 40

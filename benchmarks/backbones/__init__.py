@@ -1,0 +1,1 @@
+"""Pre-training of backbones: configuration and experiment."""

@@ -1,0 +1,1 @@
+"""What every command shares: records, folders, options, devices, observers."""

@@ -1,0 +1,1 @@
+"""Backbones: frozen networks that learners on features start from."""

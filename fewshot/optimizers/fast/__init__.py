@@ -1,0 +1,1 @@
+"""Hand-written derivatives of the equations in `fewshot.optimizers`."""

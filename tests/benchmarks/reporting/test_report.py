@@ -1,0 +1,133 @@
+"""Tables from records, against numbers worked out here."""
+
+import itertools
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from record_makers import counts, make_record
+from scipy import stats
+
+from benchmarks.report import main
+from benchmarks.reporting.render import to_text
+from benchmarks.reporting.rows import group, load
+from benchmarks.reporting.tables import to_frame
+from benchmarks.running.record import digest, read_record, write_record
+from fewshot.errors import InputError
+
+
+def percent(correct):
+    return 100 * np.asarray(correct) / 75
+
+
+def test_one_seed_has_the_interval_over_episodes():
+    frame = to_frame(group([make_record(counts(0))]))
+    sample = percent(counts(0))
+    low, high = stats.t.interval(0.95, 49, sample.mean(), stats.sem(sample))
+    (line,) = frame.to_dict("records")
+    assert line["value"] == pytest.approx(sample.mean())
+    assert line["half_width"] == pytest.approx((high - low) / 2)
+    assert (line["n"], line["unit"], line["problems"], line["seeds"]) == (50, "episodes", 50, 1)
+    assert np.isnan(line["difference"])
+
+
+def test_several_seeds_have_the_interval_over_their_means():
+    records = [make_record(counts(seed), seed=seed) for seed in range(4)]
+    (line,) = to_frame(group(records)).to_dict("records")
+    means = [percent(counts(seed)).mean() for seed in range(4)]
+    assert line["value"] == pytest.approx(np.mean(means))
+    assert line["half_width"] == pytest.approx(stats.t.ppf(0.975, 3) * stats.sem(means))
+    everything = np.concatenate([percent(counts(seed)) for seed in range(4)])
+    assert line["pooled_half_width"] == pytest.approx(stats.t.ppf(0.975, 199) * stats.sem(everything))
+    assert (line["n"], line["unit"], line["seeds"]) == (4, "seeds", 4)
+
+
+def test_differences_are_paired_by_episode_and_seed():
+    plain = {seed: counts(seed) for seed in (0, 1, 2)}
+    smooth = {seed: np.minimum(counts(seed) + counts(seed + 10, mean=17) % 4, 75) for seed in (1, 2, 3)}
+    records = [make_record(c, seed=s) for s, c in plain.items()]
+    records += [make_record(c, "smooth", seed=s) for s, c in smooth.items()]
+    line = to_frame(group(records)).to_dict("records")[1]
+    pairs = [percent(smooth[seed]) - percent(plain[seed]) for seed in (1, 2)]
+    means = [p.mean() for p in pairs]
+    assert line["difference"] == pytest.approx(np.mean(means))
+    assert line["difference_half_width"] == pytest.approx(stats.t.ppf(0.975, 1) * stats.sem(means))
+    assert line["p"] == pytest.approx(stats.wilcoxon(np.mean(pairs, axis=0)).pvalue)
+
+
+def test_only_rows_on_the_same_episodes_are_compared():
+    records = [make_record(counts(0)), make_record(counts(1), "smooth", manifest="other")]
+    frame = to_frame(group(records))
+    assert frame["difference"].isna().all()
+    records = [make_record(counts(0), way=5), make_record(counts(1), "smooth", way=10)]
+    assert to_frame(group(records))["difference"].isna().all()
+
+
+def test_failures_are_counted_and_never_averaged():
+    records = [make_record(counts(0), seed=0), make_record([], seed=1, status="failed")]
+    (line,) = to_frame(group(records)).to_dict("records")
+    assert line["value"] == pytest.approx(percent(counts(0)).mean())
+    assert (line["seeds"], line["failed"], line["unit"]) == (1, 1, "episodes")
+    text = to_text(to_frame(group([make_record([], status="failed")])))
+    assert "failed" in text
+    assert "nan" not in text
+
+
+def test_rows_that_read_alike_show_what_differs():
+    from fewshot.regularizers import PenaltyOptions
+
+    records = [make_record(counts(i), "smooth", penalty=PenaltyOptions(weight=w)) for i, w in enumerate((0.1, 1.0))]
+    frame = to_frame(group(records))
+    assert sorted(frame["settings"]) == ["penalty.weight=0.1", "penalty.weight=1.0"]
+    assert "penalty.weight=0.1" in to_text(frame)
+
+
+def test_the_order_of_records_never_matters():
+    records = [make_record(counts(s), r, seed=s) for s, r in itertools.product((0, 1), ("none", "smooth"))]
+    frames = [to_frame(group(order)) for order in itertools.permutations(records)]
+    for frame in frames[1:]:
+        pd.testing.assert_frame_equal(frame, frames[0])
+    assert list(frames[0]["regularizer"]) == ["none", "smooth"]
+
+
+def test_transductive_rows_carry_a_t():
+    assert "meta_lstm (T)" in to_text(to_frame(group([make_record(counts(0), transductive=True)])))
+
+
+def test_the_command_writes_both_files(tmp_path, capsys):
+    write_record(tmp_path / "runs" / "a" / "seed0" / "record.json", make_record(counts(0)), {"train_seconds": 1.0})
+    (tmp_path / "runs" / "b").mkdir()
+    (tmp_path / "runs" / "b" / "record.json").write_text("{ broken")
+    main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr()
+    assert "left out" in printed.err
+    assert "broken" not in printed.out
+    assert "meta_lstm" in (tmp_path / "out" / "tables.md").read_text()
+    table = pd.read_csv(tmp_path / "out" / "tables.csv")
+    assert table["value"][0] == pytest.approx(percent(counts(0)).mean())
+
+
+def test_no_records_is_no_error(tmp_path, capsys):
+    (tmp_path / "runs").mkdir()
+    main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
+    assert "no records" in capsys.readouterr().out
+    with pytest.raises(InputError, match="nowhere does not exist"):
+        load([tmp_path / "nowhere"])
+
+
+def test_records_know_when_they_were_changed(tmp_path):
+    path = tmp_path / "record.json"
+    written = write_record(path, make_record(counts(0)), {"train_seconds": 1.5})
+    assert read_record(path) == written
+    content = json.loads(path.read_text())
+    content["measured"]["train_seconds"] = 99
+    path.write_text(json.dumps(content))
+    assert read_record(path)["digest"] == digest(content)
+    content["test"]["best"]["correct"][0] += 1
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="changed after it was written"):
+        read_record(path)
+    path.write_text(json.dumps({**content, "record_version": 99}))
+    with pytest.raises(InputError, match="record version 99"):
+        read_record(path)

@@ -1,0 +1,278 @@
+"""Tables in all formats, from fixed records; what is in them, whatever the order of records and the names in them."""
+
+import io
+import itertools
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from record_makers import counts, draw, general_record, make_record, source
+
+from benchmarks.report import main
+from benchmarks.reporting.published import FEW_SHOT, TABLE1, published
+from benchmarks.reporting.render import escape_latex, escape_markdown, to_latex, to_text
+from benchmarks.reporting.rows import group
+from benchmarks.reporting.tables import select, sort, to_frame
+from benchmarks.running.record import write_record
+from fewshot.errors import InputError
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def golden_records():
+    """Every kind of row: plain, regularized, failed, diverged, transductive, transferred, hand-designed, a loss."""
+    return [
+        make_record([30, 38], dataset="mini_imagenet"),
+        make_record([33, 41], "smooth", dataset="mini_imagenet"),
+        make_record([30, 40], seed=0, shot=5),
+        make_record([20, 34], seed=1, shot=5),
+        make_record([33, 42], "smooth", seed=0, shot=5),
+        make_record([25, 39], "smooth", seed=1, shot=5, transductive=True),
+        make_record([], "smooth", way=10, status="failed"),
+        general_record([0.5, 0.6, 0.7]),
+        general_record([0.6, 0.7, 0.7], "smooth"),
+        general_record([0.1, 0.1, 0.1], "orthogonal", diverged={0, 1, 2}),
+        general_record([0.4, 0.5, 0.6], optimizer="adam"),
+        general_record([0.6, 0.5, 0.5], "smooth", transfer=source(0)),
+        general_record([None, None], task="quadratic", protocol="q"),
+        general_record([None, None], "smooth", task="quadratic", protocol="q", diverged={1}),
+    ]
+
+
+def write_all(folder, records):
+    for i, record in enumerate(records):
+        write_record(folder / f"{i}" / "record.json", record, {"finished": "2026-01-01T00:00:00+00:00"})
+
+
+def test_golden_tables(tmp_path, capsys):
+    """Checked by hand: 30 and 38 of 75 are 40.00 and 50.67 %, ± 12.706 times 5.333; smoothing adds 4 points to each."""
+    write_all(tmp_path / "runs", golden_records())
+    main([str(tmp_path / "runs"), "--out", str(tmp_path)])
+    assert (tmp_path / "tables.md").read_text() == (GOLDEN / "tables.md").read_text()
+    assert (tmp_path / "tables.tex").read_text() == (GOLDEN / "tables.tex").read_text()
+    frames = [pd.read_csv(folder / "tables.csv") for folder in (tmp_path, GOLDEN)]
+    pd.testing.assert_frame_equal(frames[0], frames[1])
+    text = (tmp_path / "tables.md").read_text()
+    assert "45.33 ± 67.77" in text
+    assert "+4.00 ± 0.00" in text
+    assert "38.20 ± 0.73" in text
+    assert "nan" not in text
+    assert text.rstrip() in capsys.readouterr().out
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.permutations(range(14)))
+def test_the_order_of_records_never_matters(order):
+    records = golden_records()
+    expected = to_frame(group(records))
+    shuffled = to_frame(group([records[i] for i in order]))
+    pd.testing.assert_frame_equal(shuffled, expected)
+    assert to_text(shuffled) == to_text(expected)
+
+
+def test_bold_is_what_beats_every_other_row():
+    rows = [general_record([0.5, 0.6, 0.7]), general_record([0.61, 0.7, 0.8], "smooth")]
+    assert list(to_frame(group(rows))["best"]) == [False, True]
+    rows.append(general_record([0.6, 0.71, 0.79], "l2"))
+    assert not to_frame(group(rows))["best"].any()  # ahead of l2, but not clearly
+    assert not to_frame(group([general_record([0.5, 0.6, 0.7])]))["best"].any()
+    diverged = [general_record([0.5, 0.6, 0.7]), general_record([0.61, 0.7, 0.8, 0.9][:3], "smooth", diverged={2})]
+    assert not to_frame(group(diverged))["best"].any()
+
+
+def test_of_losses_the_smallest_is_best():
+    lines = to_frame(group([general_record([None] * 3), general_record([None] * 3, "smooth", offset=-0.5)]))
+    assert list(lines["best"]) == [False, True]
+    assert lines["difference"][1] == pytest.approx(-0.5)
+
+
+def test_every_published_number_is_found_by_its_row():
+    for (method, regularizer, dataset, way, shot), value in FEW_SHOT.items():
+        record = make_record(counts(0), regularizer, dataset=dataset, way=way, shot=shot)
+        (row,) = group([{**record, "config": {**record["config"], "method": method}}])
+        assert published(row) is value
+    for regularizer, value in TABLE1.items():
+        record = general_record(draw(0), regularizer, task="cifar10_cnn", steps=10_000)
+        assert published(group([record])[0]) is value
+    assert published(group([general_record(draw(0), task="cifar10_cnn")])[0]) is None
+    assert published(group([make_record(counts(0))])[0]) is None
+
+
+def test_published_numbers_show_the_improvements_the_paper_speaks_of():
+    gains = {key: FEW_SHOT[key].mean - FEW_SHOT[(key[0], "none", *key[2:])].mean for key in FEW_SHOT}
+    smooth = [round(gain, 2) for key, gain in gains.items() if key[1] == "smooth"]
+    assert smooth == [2.22, 2.34, 0.31, 1.69, 0.4, 1.9, 0.8, 0.8]
+
+
+def test_rows_are_selected_without_changing_their_numbers():
+    frame = to_frame(group(golden_records()))
+    chosen = select(frame, ["dataset=mini_imagenet", "regularizer=smooth"])
+    (line,) = chosen.to_dict("records")
+    assert line["difference"] == pytest.approx(4)
+    assert len(select(frame, ["regularizer=smooth", "regularizer=none"])) == len(frame) - 1
+    assert len(select(frame, ["shot=5"])) == 3
+    for condition, message in (("shot", "is no condition"), ("shots=1", "unknown column"), ("shot=7", "choose one of")):
+        with pytest.raises(InputError, match=message):
+            select(frame, [condition])
+
+
+def test_rows_are_sorted_within_their_table():
+    frame = to_frame(group(golden_records()))
+    values = sort(frame, "value", reverse=True)["value"].dropna()
+    assert (np.diff(values) <= 0).all()
+    assert sort(frame, "value")["value"].isna().iloc[-1]
+    assert list(sort(frame, "way")["way"].astype(str))[-1] == "10"
+    with pytest.raises(InputError, match="unknown column of --sort"):
+        sort(frame, "speed")
+
+
+def test_the_command_filters_and_writes_only_what_is_asked_for(tmp_path, capsys):
+    write_all(tmp_path / "runs", golden_records())
+    main([str(tmp_path / "runs"), "--out", str(tmp_path), "--where", "track=few_shot", "--format", "csv", "tex"])
+    assert not (tmp_path / "tables.md").exists()
+    assert set(pd.read_csv(tmp_path / "tables.csv")["track"]) == {"few_shot"}
+    printed = capsys.readouterr().out
+    assert "SIB" not in printed
+    assert "Simple" not in printed
+    assert "Smoothed Meta-LSTM is better" in printed
+
+
+HOSTILE = r"a|b <script>x</script> & % $ # _ { } ~ ^ \input{x} \n`*[l](u)" + "\nnext ± × é"
+
+
+def test_names_are_shown_and_never_run():
+    record = make_record(counts(0), dataset="glyphs")
+    config = {**record["config"], "dataset": HOSTILE}
+    frame = to_frame(group([{**record, "config": config}]))
+    text = to_text(frame)
+    assert "<script>" not in text
+    assert len(text.splitlines()) == 5
+    assert {line.replace("\\|", "").count("|") for line in text.splitlines()[2:]} == {10}
+    latex = to_latex(frame)
+    assert r"\input" not in latex
+    assert r"\textbackslash{}input\{x\}" in latex
+    pd.testing.assert_frame_equal(
+        pd.read_csv(io.StringIO(frame.to_csv(index=False)))[["dataset"]], frame[["dataset"]], check_dtype=False
+    )
+
+
+@given(st.text())
+def test_escaped_text_has_no_markup_left(text):
+    escaped = escape_latex(text)
+    for command in ("textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar"):
+        escaped = escaped.replace(f"\\{command}{{}}", "")
+    for command in ("textquotedbl", "textasciigrave"):
+        escaped = escaped.replace(f"\\{command}{{}}", "")
+    escaped = escaped.replace(r"$\pm$", "").replace(r"$\times$", "")
+    for character in "&%$#_{}":
+        escaped = escaped.replace(f"\\{character}", "")
+    assert not set(escaped) & set("&%$#_{}\\~^\n")
+    markdown = escape_markdown(text)
+    assert not set(markdown) & set("<>\n\r")
+    assert "|" not in markdown.replace("\\\\", "").replace("\\|", "")
+
+
+def everything_in_latex():
+    record = make_record(counts(0))
+    hostile = {**record, "config": {**record["config"], "dataset": HOSTILE}}
+    return to_latex(to_frame(group([*golden_records(), hostile])))
+
+
+TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[{}&$^_#~%]|[^\\{}&$^_#~%]+", re.DOTALL)
+KNOWN = {"begin", "end", "caption", "hline", "textbf", "pm", "times", "textbackslash", "textasciitilde"} | {
+    f"text{name}" for name in ("asciicircum", "less", "greater", "bar", "quotedbl", "asciigrave")
+}
+
+
+def check_latex(text):
+    """What a compiler would stumble over: braces, environments, mathematics, unknown commands, cells of each line."""
+    tokens = TOKEN.findall(text)
+    assert "".join(tokens) == text
+    groups, environments, columns, cells, mathematics = [], [], None, 1, False
+    stream = iter(tokens)
+    for token in stream:
+        if token in ("\\begin", "\\end"):
+            assert next(stream) == "{"
+            name = next(stream)
+            assert next(stream) == "}"
+            if token == "\\begin":
+                environments.append((name, len(groups)))
+            else:
+                assert environments.pop() == (name, len(groups))
+            if (token, name) == ("\\begin", "tabular"):
+                assert next(stream) == "{"
+                specification = next(stream)
+                assert set(specification) == {"l"}
+                assert next(stream) == "}"
+                columns, cells = len(specification), 1
+        elif token == "{":
+            groups.append(token)
+        elif token == "}":
+            groups.pop()
+        elif token == "$":
+            mathematics = not mathematics
+        elif token == "&":
+            assert not groups
+            assert environments[-1][0] == "tabular"
+            cells += 1
+        elif token == r"\\":
+            assert cells == columns
+            assert not groups
+            assert not mathematics
+            cells = 1
+        elif token.startswith("\\") and token[1].isalpha():
+            assert token[1:] in KNOWN
+            assert mathematics == (token[1:] in ("pm", "times"))
+        else:
+            assert token not in set("^_#~%")
+            assert token.isascii()
+    assert not groups
+    assert not environments
+    assert not mathematics
+
+
+def test_latex_is_well_formed():
+    """As far as can be told without a LaTeX."""
+    text = everything_in_latex()
+    check_latex(text)
+    assert text.count(r"\begin{tabular}") == len(to_frame(group(golden_records())).groupby("table"))
+    for broken in (
+        text.replace("}", "", 1),
+        text.replace(" & ", " ", 1),
+        text.replace("$", "", 1),
+        text.replace(r"\end{table}", "", 1),
+        text.replace(r"\hline", r"\toprule", 1),
+        text.replace(r"\_", "_", 1),
+    ):
+        assert broken != text
+        with pytest.raises((AssertionError, IndexError)):
+            check_latex(broken)
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs a LaTeX; its structure is checked without one")
+def test_latex_compiles(tmp_path):
+    document = (
+        rf"\documentclass{{article}}\usepackage[T1]{{fontenc}}\begin{{document}}{everything_in_latex()}\end{{document}}"
+    )
+    (tmp_path / "tables.tex").write_text(document)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
+
+
+def test_a_million_episodes():
+    frame = to_frame(group([make_record(counts(0, 10**6)), make_record(counts(1, 10**6), "smooth")]))
+    assert list(frame["n"]) == [10**6] * 2
+    assert frame["difference_n"][1] == 10**6
+
+
+def test_code_versions_are_no_configurations():
+    records = [{**make_record(counts(s), seed=s), "commit": str(s), "versions": {"torch": str(s)}} for s in (0, 1)]
+    for order in itertools.permutations(records):
+        (row,) = group(order)
+        assert [record["commit"] for record in row.records] == ["0", "1"]
