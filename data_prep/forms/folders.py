@@ -17,8 +17,8 @@ _IMAGES = words(
 )
 _MASKS = words(
     "mask masks segmentation segmentations segmentationclass segmentationobject seg segs label labels labelmap",
-    "labelmaps annotation annotations annots gt groundtruth truth trimap trimaps matte mattes alpha depth depths depthmaps edges",
-    "contours boundaries heatmaps saliency keypoints landmarks normals silhouettes parsing",
+    "labelmaps annotation annotations annots gt groundtruth truth trimap trimaps matte mattes alpha depth depths",
+    "depthmaps edges contours boundaries heatmaps saliency keypoints landmarks normals silhouettes parsing",
 )
 _MASK_FILE = re.compile(r"(.+?)[-_ .](?:mask|seg|segmentation|label|gt|groundtruth|annotation|trimap)s?(?:[-_ ]?\d+)?")
 MASK = "a mask or label beside the images"

@@ -41,7 +41,13 @@ def contact_sheet(dataset: Dataset, path: Path, per_class: int = 12, classes: Co
     width = _COLUMNS * (_NAME + per_class * _TILE) + _MARGIN
     height = sum(band.depth * _TILE + _HEADING for band in bands) + _HEADING + _MARGIN
     figure = Figure(figsize=(width, height), dpi=_DOTS_PER_INCH)
-    figure.text(_MARGIN / width, 1 - 0.25 / height, f"{dataset.name}   {dataset.fingerprint[:12]}", fontsize=11)
+    figure.text(
+        _MARGIN / width,
+        1 - 0.25 / height,
+        f"{dataset.name}   {dataset.fingerprint[:12]}",
+        fontsize=11,
+        parse_math=False,
+    )
     top = height - _HEADING
     for band in bands:
         _draw_band(figure, band, per_class, top)
@@ -102,7 +108,7 @@ def _draw_block(axes: Axes, split: Split, rows: np.ndarray, per_class: int) -> N
     axes.imshow(np.broadcast_to(sheet, (*sheet.shape[:2], 3)), aspect="auto")
     names = [split.class_names[row] for row in rows]
     short = [name if len(name) <= _LETTERS else name[: _LETTERS - 1] + "…" for name in names]
-    axes.set_yticks((np.arange(len(rows)) + 0.5) * side_y - 0.5, short, fontsize=7)
+    axes.set_yticks((np.arange(len(rows)) + 0.5) * side_y - 0.5, short, fontsize=7, parse_math=False)
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

@@ -14,7 +14,7 @@ from data_prep.preparing.filling import BadImagesError, fill
 from data_prep.preparing.job import ImageJob, Job, amount, decide_images, free_bytes, target_of
 from data_prep.preparing.options import Options, SourceOptions
 from data_prep.preparing.recipe import IncompleteError, Recipe
-from fewshot.console import progress
+from fewshot.console import progress, starts_over
 from fewshot.data.store import Dataset, DatasetWriter, writing
 from fewshot.errors import InputError
 from fewshot.files import only_one
@@ -63,7 +63,7 @@ def carry_out(recipe: Recipe, options: SourceOptions, work: Work) -> None:
     elif target.exists() and not options.force:
         _keep(recipe, options)
     else:
-        with only_one(options.downloads(recipe.name), f"preparing {recipe.name}"):
+        with starts_over(), only_one(options.downloads(recipe.name), f"preparing {recipe.name}"):
             _write(recipe, options, work)
 
 

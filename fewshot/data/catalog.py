@@ -22,9 +22,13 @@ __all__ = [
     "class_table",
     "missing",
     "open_dataset",
+    "pixels_of",
     "refuse_leak",
     "seen_classes",
 ]
+
+_LOSSLESS = ("omniglot", "mnist", "fashion_mnist", "cifar10", "cifar100", "cifar_fs", "fc100")
+"""Whose published images are no JPEGs."""
 
 
 def open_dataset(name: str, folder: Path | str, quiet: bool = False, kind: type[Split] | None = Split) -> Dataset:
@@ -57,6 +61,22 @@ def open_dataset(name: str, folder: Path | str, quiet: bool = False, kind: type[
             f" `python -m data_prep.glyphs --force --out {path}`"
         )
     return dataset
+
+
+def pixels_of(dataset: Dataset) -> str:
+    """What a dataset's images are beside the published ones: `original`, `resized`, `re-encoded` with losses, or two.
+
+    Of files from before that was recorded, those with JPEG names are told where the published images are no JPEGs.
+    """
+    if dataset.pixels:
+        return dataset.pixels
+    if dataset.name == glyphs.NAME:
+        return "original"
+    if dataset.name in _LOSSLESS:
+        names = (name.lower() for split in dataset.splits.values() for name in split.file_names())
+        if any(name.endswith((".jpg", ".jpeg")) for name in names):
+            return "re-encoded"
+    return "not recorded"
 
 
 def missing(name: str, folder: Path | str) -> str:

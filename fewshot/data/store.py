@@ -227,7 +227,9 @@ class Dataset:
         with _opened(self.path) as file:
             written = file.attrs.get(_NAMES_HASH)
             if written is not None and str(written) != _hash_of_names(file):
-                raise InputError(f"{self.path} is damaged: its names are not those it was written with; prepare it again")
+                raise InputError(
+                    f"{self.path} is damaged: its names are not those it was written with; prepare it again"
+                )
 
 
 class DatasetWriter:
