@@ -14,6 +14,7 @@ from data_prep.formats.npz import iterate_npz
 from data_prep.formats.pickles import iterate_pickled_pngs
 from data_prep.formats.sources import Source
 from data_prep.forms.arrays import by_label, keys_of, one_pickle, per_split, strings, whole_numbers
+from data_prep.forms.imagenet_trees import class_folders
 from data_prep.preparing.options import Options, parse
 from data_prep.preparing.pipeline import prepare
 from data_prep.preparing.plan import Content, Plan
@@ -87,6 +88,7 @@ RECIPE = Recipe(
     (
         Form("{train,val,test}_images_png.pkl and _labels.pkl, or their archive tiered-imagenet.tar", png_pickles),
         Form("{train,val,test}_images.npz and _labels.pkl", npz_archives),
+        Form("{train,val,test}/WNID/*.jpg, in a folder or archives", class_folders),
     ),
     image_size=84,
     downloads=(

@@ -101,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"  {sizes.min()} to {sizes.max()} a class"
         )
     print(
-        f"{dataset.path} is sound, {edition}; pixels {pixels_of(dataset)}; fingerprint {dataset.fingerprint}; {_shown(dataset, options)}"
+        f"{dataset.path} is sound, {edition}; pixels {pixels_of(dataset)}; fingerprint {dataset.fingerprint};"
+        f" {_shown(dataset, options)}"
     )
 
 

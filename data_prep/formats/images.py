@@ -135,10 +135,9 @@ def decode(
                 raise DeepImageError(name)
             plain = image if deep is None or span is None else Image.fromarray(span(deep))
             converted = _convert(plain, "L" if channels == 1 else "RGB")
-            resized = size is not None and converted.size != (size, size)
             if seen is not None:
-                seen.add(resized, image.format in _LOSSY)
-            if resized:
+                seen.add(size is not None and converted.size != (size, size), image.format in _LOSSY)
+            if size is not None and converted.size != (size, size):
                 converted = converted.resize((size, size), _FILTERS[resample])
             return np.asarray(converted).reshape(converted.height, converted.width, channels)
     except (InputError, DeepImageError):

@@ -129,7 +129,9 @@ def _kind(name: str) -> str:
 
 def _may_unwrap(folder: Folder) -> bool:
     """Whether the only folder at the top is one around the classes rather than a class."""
-    return means_images(folder.name) or not all(_kind(name).endswith("inside") for name in folder.kids)
+    while len(folder.kids) == 1 and not folder.files:
+        folder = folder.only_kid()
+    return bool(folder.kids) and not all(_kind(name).endswith("inside") for name in folder.kids)
 
 
 def _with_kids(folder: Folder) -> Iterator[Folder]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import defaultdict
 from collections.abc import Mapping
 
-from data_prep.fetching.found import Found
+from data_prep.fetching.found import Found, archive_stem
 from data_prep.forms.mini_imagenet_lists import chosen_ranks, list_name
+from data_prep.forms.split_lists import lists_in
+from data_prep.forms.splits import split_of
+from data_prep.forms.tables import read_table
 from data_prep.forms.trees import IMAGE, Place, all_names, arrange, contents
 from data_prep.preparing.plan import Plan
 from data_prep.preparing.recipe import IncompleteError
@@ -17,10 +19,9 @@ from fewshot.data.store import SPLITS
 from fewshot.errors import InputError
 
 _MOST_IMAGES = 1300
-_CLASS_FOLDER = re.compile(rf"(?:^|/)(train|val|validation|test)/(n\d{{8}})/({IMAGE})$", re.IGNORECASE)
-_RAVI = re.compile(r"(?:^|/)(n\d{8})(\d{8})\.(?:jpg|png)$")
+_RAVI = re.compile(r"(?:^|/)(n\d{8})(\d{8})\.(?i:jpe?g|png)$")
+_WNID = re.compile(r"n\d{8}")
 _ILSVRC = re.compile(r"(?:^|/)(n\d{8})_(\d+)\.jpe?g$", re.IGNORECASE)
-_LIST = re.compile(r"(?:^|/)(train|val|test)\.csv$")
 
 
 def split_of_class() -> Mapping[str, str]:
@@ -35,17 +36,21 @@ def is_other_class(name: str) -> bool:
 
 
 def class_folders(found: Found) -> Plan | None:
-    """`{train,val,test}/WNID/*`, 600 images a class, whatever their names."""
-
-    def place(name: str) -> Place | None:
-        match = _CLASS_FOLDER.search(name)
-        return (match[1].lower().replace("validation", "val"), match[2], match[3]) if match else None
-
-    layout = arrange(found.names, place)
+    """`{train,val,test}/WNID/*`, whatever the names of the images; a split may have any of its usual names."""
+    layout = arrange(found.names, place_in_splits)
     names = all_names(layout)
     if set(layout) != set(SPLITS):
         return None
     return Plan("class folders", layout, names, contents(found, names), assembled=True)
+
+
+def place_in_splits(name: str) -> Place | None:
+    """Where `SPLIT/WNID/FILE`, or `SPLIT.tar/WNID/…/FILE`, belongs."""
+    *folders, file = name.split("/")
+    wnid = next((place for place, part in enumerate(folders) if _WNID.fullmatch(archive_stem(part))), 0)
+    split = next((split for part in reversed(folders[:wnid]) if (split := split_of(part))), None)
+    is_image = re.fullmatch(IMAGE, file)
+    return (split, archive_stem(folders[wnid]), "/".join([*folders[wnid + 1 :], file])) if split and is_image else None
 
 
 def flat_folder(found: Found) -> Plan | None:
@@ -72,14 +77,22 @@ def flat_folder(found: Found) -> Plan | None:
 
 
 def _refuse_other_lists(found: Found) -> None:
-    """The lists that lie beside the images must be the ones that are used."""
-    lists = frozenset(name for name in found.names if _LIST.search(name))
-    for name, source in found.sources(lists):
-        for line in csv.DictReader(source.read().decode("utf-8", "replace").splitlines()):
-            match = _RAVI.search(line.get("filename") or "")
-            if match and int(match[2]) not in chosen_ranks(match[1]):
+    """The lists that lie beside the images must be the ones that are used: the same images in the same splits."""
+    splits = split_of_class()
+    lists = lists_in(found)
+    for name, source in found.sources(frozenset(lists)):
+        matches = [match for row in read_table(source) for cell in row if (match := _RAVI.search(cell))]
+        if not matches:
+            raise InputError(f"{name} in {found.path} lists no image of miniImageNet; remove it")
+        for match in matches:
+            wnid, rank = match[1], int(match[2])
+            if wnid not in splits or rank not in chosen_ranks(wnid):
+                raise InputError(f"{name} in {found.path} lists {match[0]}, which Ravi & Larochelle do not; remove it")
+            if splits[wnid] != lists[name]:
                 raise InputError(
-                    f"{name} in {found.path} lists {line['filename']}, which Ravi & Larochelle do not; remove it"
+                    f"{name} in {found.path} puts class {wnid} into {lists[name]}, where Ravi & Larochelle have it in"
+                    f" {splits[wnid]}: another split; remove the list, or prepare it under another name with `python -m"
+                    " data_prep.image_folder`"
                 )
 
 

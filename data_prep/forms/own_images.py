@@ -73,7 +73,7 @@ def understand(found: Found, wishes: Wishes) -> Understanding | None:
     """
     left_out = LeftOut(found.left_out)
     names = without_copies(found, without_unwanted(found, wishes.leave_out, left_out), left_out)
-    lists = lists_in(found, lambda name: matches(name, wishes.leave_out))
+    lists = lists_in(found, lambda name: matches(name, wishes.leave_out), whole=True)
     images = images_among(found, names, left_out)
     if not images:
         return None

@@ -83,8 +83,15 @@ def _alike(parts: list[str], wanted: list[str], label: str) -> tuple[int, bool]:
     return same, bool(label) and label in parts[:-1]
 
 
-def lists_in(found: Found, is_left_out: Callable[[str], bool]) -> dict[str, str]:
+def lists_in(
+    found: Found, is_left_out: Callable[[str], bool] = lambda name: False, whole: bool = False
+) -> dict[str, str]:
     """The lists of splits in a listing, with their splits.
+
+    Args:
+        found: the listing.
+        is_left_out: names that do not count.
+        whole: whether every split must have one.
 
     Raises:
         InputError: where there are several of one split, or none of another.
@@ -105,7 +112,7 @@ def lists_in(found: Found, is_left_out: Callable[[str], bool]) -> dict[str, str]
                 f"{found.path} has several lists of {split}: {several[0]} and {several[1]}; leave out what does not"
                 f" count, with --leave-out {several[1]!r}"
             )
-        if not several:
+        if whole and not several:
             raise InputError(
                 f"{found.path} has {', '.join(lists)} but no list of the {split} split; add it, or leave the lists out"
                 f" with --leave-out {next(iter(lists))!r}"

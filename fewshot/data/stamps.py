@@ -1,8 +1,8 @@
 """Files that have passed a check, which they need not pass again until they change.
 
-What a file was when it passed is an extended attribute of the file; where the file system has none, a hidden file beside
-it, `.NAME.checked`; where that cannot be written, it lies in the user's cache; and where nothing can be written, the
-check is made every time.
+What a file was when it passed is an extended attribute of the file; where the file system has none, a hidden file
+beside it, `.NAME.checked`; where that cannot be written, it lies in the user's cache; and where nothing can be written,
+the check is made every time.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _ATTRIBUTE = "user.fewshot.checked"
 def check_once(path: Path, digest: str, check: Callable[[], None]) -> None:
     """Run `check` unless it has passed before on the file as it is now.
 
-    Size, time of change and inode tell whether the file is the one that passed: a file is read again when it was written to,
-    replaced or copied, and not at every start.
+    Size, time of change and inode tell whether the file is the one that passed: a file is read again when it was
+    written to, replaced or copied, and not at every start.
 
     Args:
         path: the file.
