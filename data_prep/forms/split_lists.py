@@ -146,6 +146,7 @@ def read_lists(found: Found, lists: Mapping[str, str], images: Iterable[str], di
         _read(read, name, "" if divide else lists[name], read_table(source), names, folders)
     if read.images and read.classes:
         raise InputError(f"of the lists {read.told}, some name images and some name classes; give one kind")
+    read.images = {split: read.images[split] for split in ("", *SPLITS) if split in read.images}
     _refuse_shared(read)
     return read
 
@@ -220,9 +221,11 @@ def _refuse_shared(read: Lists) -> None:
     split_of_class: dict[str, str] = {}
     class_of: dict[str, str] = {}
     for split, classes in read.images.items():
-        for label, images in classes.items():
+        for label in classes:
             if split_of_class.setdefault(label, split) != split:
                 raise _shared(label, split_of_class[label], split)
+    for classes in read.images.values():
+        for label, images in classes.items():
             for image in images:
                 if class_of.setdefault(image, label) != label:
                     raise InputError(f"{image} is of class {class_of[image]} and of {label} by the lists; mend them")

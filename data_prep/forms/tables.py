@@ -69,7 +69,7 @@ def _decode(data: bytes, encoding: str, source: Source) -> str:
 
 def _from_lines(text: str) -> list[list[str]]:
     lines = [line for line in text.splitlines() if line.strip()]
-    separator = next((one for one in _SEPARATORS if lines and all(one in line for line in lines)), None)
+    separator = next((one for one in _SEPARATORS if 2 * sum(one in line for line in lines) > len(lines)), None)
     try:
         if separator:
             rows = list(csv.reader(lines, delimiter=separator, skipinitialspace=True))
