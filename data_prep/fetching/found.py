@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections.abc import Callable, Container, Iterator
 from pathlib import Path
@@ -164,32 +165,38 @@ def archive_stem(part: str) -> str:
     return part[: len(part) - len(ending)]
 
 
-def provenance(files: list[Path], advance: Callable[[int], None]) -> dict[str, Any]:
+def provenance(files: list[Path], report: Callable[[int, int], None]) -> dict[str, Any]:
     """Which files a dataset came from: name, size and SHA-256 of each; of many, a summary.
 
     Args:
         files: on disk.
-        advance: told the number of bytes hashed since the last time.
+        report: told how many bytes there are to hash, and how many are done.
     """
-    sizes = {file: file.stat().st_size for file in files}
+    sizes = [os.stat(file).st_size for file in files]
     if len(files) <= _LISTED_SINGLY:
+        total, done = sum(sizes), itertools.accumulate(sizes, initial=0)
+        hashes = [
+            _sha256(file, before, lambda done: report(total, done)) for file, before in zip(files, done, strict=False)
+        ]
         return {
             "files": [
-                {"name": file.name, "bytes": size, "sha256": _sha256(file, advance)} for file, size in sizes.items()
+                {"name": readable(file.name), "bytes": size, "sha256": digest}
+                for file, size, digest in zip(files, sizes, hashes, strict=True)
             ]
         }
-    listing = "\n".join(f"{size} {file.name}" for file, size in sizes.items())
+    listing = "\n".join(f"{size} {readable(file.name)}" for file, size in zip(files, sizes, strict=True))
     return {
         "number_of_files": len(files),
-        "bytes": sum(sizes.values()),
+        "bytes": sum(sizes),
         "sha256_of_sizes_and_names": hashlib.sha256(listing.encode()).hexdigest(),
     }
 
 
-def _sha256(file: Path, advance: Callable[[int], None]) -> str:
+def _sha256(file: Path, done: int, report: Callable[[int], None]) -> str:
     digest = hashlib.sha256()
     with open(file, "rb") as stream:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
-            advance(len(chunk))
+            done += len(chunk)
+            report(done)
     return digest.hexdigest()

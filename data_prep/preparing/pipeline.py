@@ -126,10 +126,13 @@ def _keep(recipe: Recipe, options: SourceOptions) -> None:
 
 
 def _hashes(job: Job, quiet: bool) -> dict[str, Any]:
-    total = sum(file.stat().st_size for file in job.files)
     with progress(quiet) as bars:
-        bar = bars.add_task("hashing sources (MiB)", total=-(-total // _MIB), note="")
-        return provenance(job.files, lambda count: bars.advance(bar, count / _MIB))
+        bar = bars.add_task("hashing sources (MiB)", total=None, note="")
+
+        def report(total: int, done: int) -> None:
+            bars.update(bar, total=-(-total // _MIB), completed=done / _MIB)
+
+        return provenance(job.files, report)
 
 
 def _facts(job: Job) -> dict[str, Any]:

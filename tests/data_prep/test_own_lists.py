@@ -154,7 +154,9 @@ def test_lists_beside_split_folders_must_agree(tmp_path, capsys):
     assert classes(prepare(folder_of(tmp_path, tree | lists()), tmp_path)) == SPLIT_CLASSES
     assert "the lists train.csv, val.csv, test.csv agree with the folders" in capsys.readouterr().out
     swapped = {"val.csv": lists()["test.csv"], "test.csv": lists()["val.csv"]}
-    with pytest.raises(InputError, match=r"in test by its folder and in val by a list|in val by its folder and in test by a list"):
+    with pytest.raises(
+        InputError, match=r"in test by its folder and in val by a list|in val by its folder and in test by a list"
+    ):
         prepare(folder_of(tmp_path, tree | lists() | swapped), tmp_path, "--force")
 
 
