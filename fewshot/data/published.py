@@ -83,7 +83,7 @@ _ENTRIES = (
         image_size=28,
         channels=1,
         flip=False,
-        make=glyphs.prepare,
+        make=lambda path, quiet: glyphs.prepare(path, quiet),
     ),
     Entry(
         "mini_imagenet",
