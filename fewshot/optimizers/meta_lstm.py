@@ -5,12 +5,11 @@ Sachin Ravi, Hugo Larochelle, "Optimization as a Model for Few-Shot Learning", I
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from fewshot.optimizers.core import Hidden, NeuralOptimizer, Response, Step
+from fewshot.optimizers.fast.meta_lstm import AffineInGradient
 
 
 class MetaLSTM(NeuralOptimizer):
@@ -91,7 +90,7 @@ class MetaLSTM(NeuralOptimizer):
 
     def response(self, step: Step, columns: slice) -> Response:
         if columns == self.columns["gradient"]:
-            return _AffineInGradient(step, self._learn(step))
+            return AffineInGradient(step.update, step.state[:, columns], self._learn(step))
         h, c, previous = step.hidden
         if columns == self.columns["features"]:
             known = torch.addmm(self.lstm_bias, h, self.lstm_hidden)
@@ -108,17 +107,3 @@ class MetaLSTM(NeuralOptimizer):
     def _learn(self, step: Step) -> Tensor:
         """σ(i) of a step already taken: [rows]."""
         return step.next_hidden[2][:, 1].sigmoid()
-
-
-class _AffineInGradient(Response):
-    """u(g') = u(g) - σ(i) (g' - g), with its derivative."""
-
-    def __init__(self, step: Step, learn: Tensor) -> None:
-        self._learn = learn[:, None]
-        self._offset = step.update + self._learn * step.state[:, MetaLSTM.columns["gradient"]]
-
-    def __call__(self, values: Tensor) -> Tensor:
-        return self._offset - self._learn * values
-
-    def vjp(self, values: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        return self(values).detach(), lambda cotangent: -self._learn.detach() * cotangent
