@@ -75,8 +75,8 @@ def measure_drop_in(command: DropIn) -> pd.DataFrame:
 
 
 def measure_cores(command: Cores) -> pd.DataFrame:
-    """A line a way to smooth: milliseconds an inner step, how many times a plain one, and how many times as long the core
-    takes by its equation alone, without what is written for speed."""
+    """A line a way to smooth: milliseconds an inner step, how many times a plain one, and how many times as long it
+    takes by the core's equation alone, without what is written for speed."""
     _use(command.threads)
     core = LEARNED[command.optimizer](torch.Generator().manual_seed(0))
     regularizers = {"plain": Regularizer()}
