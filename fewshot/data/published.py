@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from fewshot.registry import Registry
+
 Numbers = tuple[float, ...]
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -179,4 +181,6 @@ _ENTRIES = (
     ),
     Entry("imdb", "IMDB reviews", "general", _general(2, 25_000, 25_000), 0, 0, False),
 )
-CATALOG: Mapping[str, Entry] = {entry.name: entry for entry in _ENTRIES}
+CATALOG: Registry[Entry] = Registry("dataset")
+for _entry in _ENTRIES:
+    CATALOG.register(_entry.name, _entry)

@@ -1,12 +1,17 @@
-"""The paper's tables and figures as lists of jobs, at two scales: on the paper's data, and on what is at hand."""
+"""The paper's tables and figures as lists of jobs, at two scales: on the paper's data, and on what is at hand.
+
+A new one is one entry of `EXHIBITS`; a plug-in registers its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.paper.jobs import FewShotJob, Job, OptimizeJob, PretrainJob, TransferJob
 from fewshot.general.hand_designed import HAND_DESIGNED
+from fewshot.registry import Registry
 
 Seeds = Sequence[int]
 REGULARIZERS = ("none", "smooth", "l2", "orthogonal", "spectral")
@@ -19,7 +24,7 @@ HOURS, DAYS = 3600.0, 86_400.0
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Exhibit:
     """A table or figure at one scale."""
 
     what: str
@@ -33,7 +38,8 @@ class Experiment:
     def title(self, name: str, scale: str) -> str:
         """For tables, figures and the page."""
         label = f" ({QUICK_LABEL})" if scale == QUICK else ""
-        return f"{name[:-1].capitalize()} {name[-1]}: {self.what}{label}"
+        spaced = re.sub(r"(?<=[a-z])(?=\d+$)", " ", name)
+        return f"{spaced[0].upper()}{spaced[1:]}: {self.what}{label}"
 
 
 def trained(
@@ -77,7 +83,7 @@ def sib(dataset: str, backbone: str, seeds: Seeds, guesses: tuple[float, float],
         backbone: the one of the methods' presets for the dataset.
         seeds: of SIB; nearest centroids are not trained.
         guesses: seconds of pre-training, and of a run of SIB.
-        optional: left out where the dataset is not prepared.
+        optional: shown where it is finished, and run only when it is asked for.
     """
     pretraining, training = guesses
     needs = (PretrainJob(("--dataset", dataset, "--backbone", backbone), guess=pretraining),)
@@ -206,42 +212,45 @@ def figure8_full(seeds: Seeds) -> list[Job]:
 
 _THREE = (0, 1, 2)
 _TABLE = ("differences", "curves", "episodes", "smoothness", "cost")
-EXPERIMENTS: dict[str, dict[str, Experiment]] = {
+_EXHIBITS: dict[str, dict[str, Exhibit]] = {
     "table1": {
-        QUICK: Experiment("regularizers of SimpleOptimizer, MLP on digits", table1_quick, figures=_TABLE),
-        FULL: Experiment("regularizers of SimpleOptimizer, 3-layer CNN on CIFAR-10", table1_full, figures=_TABLE),
+        QUICK: Exhibit("regularizers of SimpleOptimizer, MLP on digits", table1_quick, figures=_TABLE),
+        FULL: Exhibit("regularizers of SimpleOptimizer, 3-layer CNN on CIFAR-10", table1_full, figures=_TABLE),
     },
     "table2": {
-        QUICK: Experiment("Meta-LSTM on glyphs", table2_quick, _THREE, _TABLE),
-        FULL: Experiment("Meta-LSTM on miniImageNet and tieredImageNet", table2_full, figures=_TABLE),
+        QUICK: Exhibit("Meta-LSTM on glyphs", table2_quick, _THREE, _TABLE),
+        FULL: Exhibit("Meta-LSTM on miniImageNet and tieredImageNet", table2_full, figures=_TABLE),
     },
     "table3": {
-        QUICK: Experiment("SIB on glyphs and Omniglot", table3_quick, _THREE, _TABLE),
-        FULL: Experiment("SIB on miniImageNet and CIFAR-FS", table3_full, figures=_TABLE),
+        QUICK: Exhibit("SIB on glyphs and Omniglot", table3_quick, _THREE, _TABLE),
+        FULL: Exhibit("SIB on miniImageNet and CIFAR-FS", table3_full, figures=_TABLE),
     },
     "figure3": {
-        QUICK: Experiment("learned and hand-designed optimizers, MLP on digits", figure3_quick, _THREE),
-        FULL: Experiment("learned and hand-designed optimizers, MLP and LeNet on MNIST", figure3_full),
+        QUICK: Exhibit("learned and hand-designed optimizers, MLP on digits", figure3_quick, _THREE),
+        FULL: Exhibit("learned and hand-designed optimizers, MLP and LeNet on MNIST", figure3_full),
     },
     "figure4": {
-        QUICK: Experiment("ten times the horizon of meta-training, CNN on digits", figure4_quick, _THREE),
-        FULL: Experiment("10 000 steps of a 3-layer CNN on CIFAR-10", figure4_full),
+        QUICK: Exhibit("ten times the horizon of meta-training, CNN on digits", figure4_quick, _THREE),
+        FULL: Exhibit("10 000 steps of a 3-layer CNN on CIFAR-10", figure4_full),
     },
     "figure5": {
-        QUICK: Experiment("transfer to another network, unseen classes, another dataset", figure5_quick, _THREE),
-        FULL: Experiment("transfer to ResNet-18, unseen classes, CIFAR-100", figure5_full),
+        QUICK: Exhibit("transfer to another network, unseen classes, another dataset", figure5_quick, _THREE),
+        FULL: Exhibit("transfer to ResNet-18, unseen classes, CIFAR-100", figure5_full),
     },
     "figure6": {
-        QUICK: Experiment("curves of table 1's regularizers, MLP on digits", figure6_quick),
-        FULL: Experiment("curves of table 1's regularizers, 3-layer CNN on CIFAR-10", figure6_full),
+        QUICK: Exhibit("curves of table 1's regularizers, MLP on digits", figure6_quick),
+        FULL: Exhibit("curves of table 1's regularizers, 3-layer CNN on CIFAR-10", figure6_full),
     },
     "figure7": {
-        QUICK: Experiment("updates around zero, from digits", figure7_quick, figures=("smoothness",)),
-        FULL: Experiment("updates around zero, from CIFAR-10", figure7_full, figures=("smoothness",)),
+        QUICK: Exhibit("updates around zero, from digits", figure7_quick, figures=("smoothness",)),
+        FULL: Exhibit("updates around zero, from CIFAR-10", figure7_full, figures=("smoothness",)),
     },
     "figure8": {
-        QUICK: Experiment("accuracy of MLP and CNN on digits", figure8_quick, _THREE),
-        FULL: Experiment("accuracy of LeNet on MNIST and a 3-layer CNN on CIFAR-10", figure8_full),
+        QUICK: Exhibit("accuracy of MLP and CNN on digits", figure8_quick, _THREE),
+        FULL: Exhibit("accuracy of LeNet on MNIST and a 3-layer CNN on CIFAR-10", figure8_full),
     },
 }
-"""By name and scale."""
+EXHIBITS: Registry[Mapping[str, Exhibit]] = Registry("table or figure")
+"""By name, then by scale."""
+for _name, _scales in _EXHIBITS.items():
+    EXHIBITS.register(_name, _scales)

@@ -32,12 +32,14 @@ _RC: Any = {
     "svg.fonttype": "none",  # text stays text: searchable, and readable by programs
     "svg.hashsalt": "fewshot-smooth-bench",
 }
+_SOFT = "#555555"
 DPI = 160
 """Of the .png."""
 PANEL = (4.2, 3.0)
 """Width and height of one panel, in inches."""
 LETTERS_PER_INCH = 11
 """Of a figure's title, the widest ones apart."""
+NOTE_LETTERS_PER_INCH = 15
 MARKERS = 9
 """Markers along a line."""
 
@@ -50,18 +52,19 @@ def styled() -> Iterator[None]:
 
 
 def new_figure(rows: int, columns: int, title: str, panel: tuple[float, float] = PANEL) -> tuple[Figure, np.ndarray]:
-    """A figure of rows × columns panels and its axes [rows, columns]; call within `styled`."""
-    figure = Figure(figsize=(panel[0] * columns, panel[1] * rows + 0.4), layout="constrained")
+    """A figure of rows × columns panels and its axes [rows, columns]; call within `styled`.
+
+    The title is broken into lines that the figure is wide enough for.
+    """
+    figure = Figure(figsize=(panel[0] * columns, panel[1] * rows + 0.6), layout="constrained")
     FigureCanvasAgg(figure)
-    name_figure(figure, title)
+    figure.suptitle(_broken(title, figure, LETTERS_PER_INCH), fontsize=10.5, fontweight="bold")
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def name_figure(figure: Figure, title: str) -> None:
-    """Set the title of a figure, in lines that it is wide enough for."""
-    width = int(LETTERS_PER_INCH * figure.get_figwidth())
-    lines = [part for line in title.splitlines() for part in textwrap.wrap(line, width)]
-    figure.suptitle("\n".join(lines), fontsize=10.5, fontweight="bold")
+def _broken(text: str, figure: Figure, letters_per_inch: int) -> str:
+    width = int(letters_per_inch * figure.get_figwidth())
+    return "\n".join(part for line in text.splitlines() for part in textwrap.wrap(line, width))
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
@@ -116,15 +119,25 @@ def log_scale(axes: Axes, which: str) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def shared_legend(figure: Figure, axes: np.ndarray) -> None:
-    """One legend below the panels, each label once."""
+def close(figure: Figure, axes: np.ndarray, note: str, legend: bool) -> None:
+    """End a figure with its note, and above it one legend of all panels, each label once."""
+    text = _broken(note, figure, NOTE_LETTERS_PER_INCH)
     handles: dict[str, Any] = {}
-    for panel in axes.flat:
+    for panel in axes.flat if legend else ():
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    if handles:
-        widest = 0.6 + 0.075 * max(map(len, handles))
-        columns = min(len(handles), max(1, int(figure.get_figwidth() / widest)))
-        figure.legend(
-            list(handles.values()), list(handles), loc="outside lower center", ncols=columns, handlelength=3.2
-        )
+    if not handles:
+        figure.supxlabel(text, fontsize=8, color=_SOFT)
+        return
+    widest = 0.6 + 0.075 * max(map(len, handles))
+    columns = min(len(handles), max(1, int(figure.get_figwidth() / widest)))
+    found = figure.legend(
+        list(handles.values()),
+        list(handles),
+        loc="outside lower center",
+        ncols=columns,
+        handlelength=3.2,
+        title=text,
+        title_fontsize=8,
+    )
+    found.get_title().set_color(_SOFT)

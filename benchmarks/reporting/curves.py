@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from benchmarks.reporting.drawn import Series
+from benchmarks.running.schema import Point, TestRun
 
 POINTS = 200
 """Points of a drawn line; more than a screen or a page can show apart only cost bytes."""
@@ -19,15 +18,21 @@ LONG = 2000
 """Steps from which on a linear axis would hide the start."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Band:
-    """What `Series` says about numbers alone."""
+    """A mean over runs and its 95 % interval, all [points]."""
 
     x: np.ndarray
     mean: np.ndarray
     low: np.ndarray
+    """Lower end; NaN where a single run gives none."""
     high: np.ndarray
     n: int
+    """Units averaged."""
+    unit: str = ""
+    """What they are: seeds or initializations."""
+    ended: str = ""
+    """Why the line ends before the others, such as "2 of 5 runs diverged"."""
 
 
 Curve = tuple[ArrayLike, ArrayLike]
@@ -81,59 +86,66 @@ def averaged(x: ArrayLike, y: ArrayLike, points: int = POINTS) -> tuple[np.ndarr
     return x[starts + sizes - 1], np.add.reduceat(y, starts) / sizes
 
 
-def thin(series: Series, points: int = POINTS, log: bool = False) -> Series:
-    """The series at no more than `points` of its points."""
-    keep = thinned(series.x, points, log)
-    return replace(series, **{name: getattr(series, name)[keep] for name in ("x", "mean", "low", "high")})
+def thin(line: Band, points: int = POINTS) -> Band:
+    """The line at no more than `points` of its points, spread along the axis that shows them."""
+    keep = thinned(line.x, points, log=bool(line.x[-1] >= LONG))
+    return replace(line, **{name: getattr(line, name)[keep] for name in ("x", "mean", "low", "high")})
 
 
-def optimizee_curve(records: Sequence[Mapping[str, Any]], metric: str) -> tuple[Band, str, str] | None:
-    """A metric of the tested optimizees over their steps, from general-track records of one configuration.
+def optimizee_curve(tests: Sequence[Sequence[TestRun]], metric: str) -> Band | None:
+    """A metric of the tested optimizees over their steps.
 
     With several seeds (meta-trainings), initializations are averaged within each, and the band is over seeds; with one,
     it is over initializations.
 
     Args:
-        records: finished ones, one a seed.
+        tests: of each seed, the trainings of one configuration.
         metric: train_loss, test_loss, train_accuracy or test_accuracy.
 
     Returns:
-        The band, its unit, and a note where runs diverged; None where the task has no such metric.
+        None where no training has the metric.
     """
-    by_seed = [[run for run in record["test"]["best"]["runs"] if run.get(metric)] for record in records]
+    by_seed = [[run for run in runs if getattr(run, metric)] for runs in tests]
     by_seed = [runs for runs in by_seed if runs]
     if not by_seed:
         return None
-    curves = [[(run["step"][: len(run[metric])], run[metric]) for run in runs] for runs in by_seed]
-    runs = [run for runs in by_seed for run in runs]
-    diverged = sum(run["diverged_at"] is not None for run in runs)
-    note = f"{diverged} of {len(runs)} runs diverged" if diverged else ""
+    curves = [[(run.step[: len(getattr(run, metric))], getattr(run, metric)) for run in runs] for runs in by_seed]
+    ends = [run.diverged_at is not None for runs in by_seed for run in runs]
+    note = f"{sum(ends)} of {len(ends)} runs diverged" if any(ends) else ""
     if len(curves) == 1:
-        return band(curves[0]), "initializations", note
+        return replace(band(curves[0]), unit="initializations", ended=note)
     means = [band(seed) for seed in curves]
-    return band([(mean.x, mean.mean) for mean in means]), "seeds", note
+    return replace(band([(mean.x, mean.mean) for mean in means]), unit="seeds", ended=note)
 
 
-def training_curve(records: Sequence[Mapping[str, Any]], name: str, source: str = "curve") -> Band | None:
-    """A scalar of meta-training over episodes or unrolls, band over seeds; None where no record has it.
+def training_curve(curves: Sequence[Sequence[Point]], clock: str, name: str) -> Band | None:
+    """A scalar of meta-training, averaged over neighbouring points until few enough are left; band over seeds.
 
     Args:
-        records: of one configuration, one a seed.
+        curves: of each seed of one configuration.
+        clock: what x counts, a member of each point.
         name: of the scalar, such as loss, accuracy or step_size.
-        source: curve (averaged over neighbouring steps until few enough points are left) or validation.
+
+    Returns:
+        None where no curve has it.
     """
-    curves = []
-    for record in records:
-        points = [point for point in record.get("training", {}).get(source, ()) if _usable(point.get(name), name)]
-        if points:
-            clock = "episode" if "episode" in points[0] else "unroll"
-            curves.append(([p[clock] for p in points], [p[name] for p in points]))
-    if not curves:
+    found = []
+    for points in curves:
+        usable = [point for point in points if _usable(point.get(name), name)]
+        if usable:
+            found.append(([p[clock] for p in usable], [p[name] for p in usable]))
+    if not found:
         return None
-    x, values = _common(curves)
-    return band([averaged(x, y) for y in values]) if len(x) else None
+    x, values = _common(found)
+    return replace(band([averaged(x, y) for y in values]), unit="seeds") if len(x) else None
 
 
 def _usable(value: float | None, name: str) -> bool:
     """A failed validation is recorded as an accuracy of -1."""
     return value is not None and not (name == "accuracy" and value < 0)
+
+
+def histogram(values: np.ndarray, bins: int = 50) -> tuple[np.ndarray, np.ndarray]:
+    """Edges [bins + 1] from 0 to 100 %, and the share of episodes in each bin in %, [bins]."""
+    counts, edges = np.histogram(np.clip(values, 0, 100), bins=bins, range=(0, 100))
+    return edges, 100 * counts / max(len(values), 1)

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
 
-TITLES = {
-    "table1": "Table 1: regularizers of SimpleOptimizer",
-    "table2": "Table 2: Meta-LSTM",
-    "table3": "Table 3: SIB",
-    "few_shot": "Few-shot learning, other methods",
-    "general": "General training, other optimizers",
-}
-"""By key of `table_of`, in the order of the report."""
-NOTES = """\
-Mean ± half-width of a 95 % t interval over the unit under `over`: test episodes or initializations of one trained
-model, or seeds where there are several; `pooled ±` is over all episodes or initializations of all seeds.
-Paper: as published; the paper does not say what its ± is. Difference: to the same configuration without regularizer,
-paired on the same test episodes or initializations and seeds (points of accuracy, or units of the loss). p: Wilcoxon's
-signed-rank test over episodes or initializations (averaged over seeds), Holm-corrected over the whole table.
-More: how many more of the unit would show this difference at 80 % power. Bold: nothing diverged, and better than
-every other row on the same test, by paired intervals that exclude zero. T: transductive. Failed and diverged runs are
-counted, never averaged; pairs of which one diverged are dropped from the difference, which favours the method that
-diverges more."""
+from benchmarks.reporting import wording
+from benchmarks.reporting.claims import Verdict
+from benchmarks.reporting.published import TABLES
+
 _MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {c: f"\\{c}" for c in "\\|*`[]~$#!"}
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -70,11 +56,22 @@ def to_latex(frame: pd.DataFrame) -> str:
     return "\n".join(_latex(title, table) for title, table in _tables(frame))
 
 
+def verdicts_text(verdicts: Sequence[Verdict]) -> str:
+    """Markdown: a heading, and a list of verdicts under every claim; nothing where there are none."""
+    if not verdicts:
+        return ""
+    parts = ["### The paper's claims, judged by these rows"]
+    for text, members in groupby(verdicts, key=lambda verdict: verdict.claim.text):
+        lines = [f"- {escape_markdown(wording.pair_of(v))}: **{v.verdict}** ({wording.judged(v)})" for v in members]
+        parts.append(f"{text}:\n\n" + "\n".join(lines))
+    return "\n\n".join(parts)
+
+
 def _tables(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     if frame.empty:
         return []
     tables = {str(key): table for key, table in frame.groupby("table", sort=False)}
-    return [(title, tables[key]) for key, title in TITLES.items() if key in tables]
+    return [(table.title, tables[key]) for key, table in TABLES.items() if key in tables]
 
 
 def _markdown(table: pd.DataFrame) -> str:
@@ -103,44 +100,22 @@ def _cells(table: pd.DataFrame, escape: Callable[[str], str], bold: Callable[[st
 
 
 def _texts(line: dict[str, Any]) -> dict[str, str]:
-    value = _interval(line, "value", "half_width") or ("diverged" if line["seeds"] else "failed")
-    accuracy = line["metric"] == "accuracy"
-    paper = (line["paper"], line["paper_spread"])
+    metric = line["metric"]
+    value = wording.interval(line["value"], line["half_width"], metric) or ("diverged" if line["seeds"] else "failed")
     return {
         **{name: str(line[name]) for name in ("dataset", "task", "source", "way", "shot")},
         "method": line["method"] + (" (T)" if line["transductive"] else ""),
         "regularizer": line["regularizer"],
         "settings": line["settings"],
-        "accuracy (%)": value if accuracy else "",
-        "test loss": "" if accuracy else value,
+        "accuracy (%)": value if metric == "accuracy" else "",
+        "test loss": "" if metric == "accuracy" else value,
         "over": f"{line['n']} {line['unit']}" if line["n"] else "",
-        "n": f"{line['problems']} {line['problem']} × {_count(line['seeds'], 'seed')}" if line["seeds"] else "",
-        "pooled ±": _number(line["pooled_half_width"], line),
-        "paper": "" if math.isnan(paper[0]) else f"{paper[0]:.2f} ± {paper[1]:.2f}",
-        "difference": _interval(line, "difference", "difference_half_width", "+"),
+        "n": f"{line['problems']} {line['problem']} × {wording.count(line['seeds'], 'seeds')}" if line["seeds"] else "",
+        "pooled ±": wording.number(line["pooled_half_width"], metric),
+        "paper": wording.interval(line["paper"], line["paper_spread"], "accuracy"),
+        "difference": wording.interval(line["difference"], line["difference_half_width"], metric, "+"),
         "pairs": f"{line['difference_n']} {line['difference_unit']}" if line["difference_n"] else "",
-        "p (Holm)": "" if math.isnan(line["holm"]) else f"{line['holm']:.2g}",
+        "p (Holm)": wording.p_value(line["holm"]),
         "more": f"{line['more']:.0f}" if line["more"] > 0 else "",
-        "failures": _failures(line),
+        "failures": wording.lost(line["failed"], line["diverged"], line["dropped"]),
     }
-
-
-def _interval(line: dict[str, Any], mean: str, half_width: str, sign: str = "") -> str:
-    if math.isnan(line[mean]):
-        return ""
-    spread = _number(line[half_width], line) or "?"
-    return f"{_number(line[mean], line, sign)} ± {spread}"
-
-
-def _number(value: float, line: dict[str, Any], sign: str = "") -> str:
-    form = ".2f" if line["metric"] == "accuracy" else ".4g"
-    return "" if math.isnan(value) else format(value, sign + form)
-
-
-def _failures(line: dict[str, Any]) -> str:
-    counts = {"failed": line["failed"], "diverged": line["diverged"], "pairs dropped": line["dropped"]}
-    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-
-
-def _count(n: int, unit: str) -> str:
-    return f"{n} {unit}" if n == 1 else f"{n} {unit}s"
