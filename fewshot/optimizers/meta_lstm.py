@@ -67,10 +67,6 @@ class MetaLSTM(NeuralOptimizer):
         lstm = torch.addmm(
             torch.addmm(self.lstm_bias, h, self.lstm_hidden), state[:, self.columns["features"]], self.lstm_input
         )
-        return self._finish(lstm, c, previous, state)
-
-    def _finish(self, lstm: Tensor, c: Tensor, previous: Tensor, state: Tensor) -> tuple[Tensor, Hidden]:
-        """From the LSTM's pre-activations [rows, 4 H] on."""
         gradient, weight = state[:, self.columns["gradient"]], state[:, self.columns["weight"]]
         take, keep, candidate, show = lstm.chunk(4, dim=1)
         c = keep.sigmoid() * c + take.sigmoid() * candidate.tanh()
@@ -89,15 +85,9 @@ class MetaLSTM(NeuralOptimizer):
         return (radius * self._learn(step)).square()
 
     def response(self, step: Step, columns: slice) -> Response:
-        if columns == self.columns["gradient"]:
-            return AffineInGradient(step.update, step.state[:, columns], self._learn(step))
-        h, c, previous = step.hidden
-        if columns == self.columns["features"]:
-            known = torch.addmm(self.lstm_bias, h, self.lstm_hidden)
-            return Response(
-                lambda features: self._finish(torch.addmm(known, features, self.lstm_input), c, previous, step.state)[0]
-            )
-        return super().response(step, columns)
+        if columns != self.columns["gradient"]:
+            return super().response(step, columns)
+        return AffineInGradient(step.update, step.state[:, columns], self._learn(step))
 
     def diagnostics(self, step: Step) -> dict[str, Tensor]:
         """Mean σ(i), the learned step size, and mean σ(f), how much of a weight is kept."""
