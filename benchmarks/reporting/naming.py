@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def apart(rows: Sequence[Row], name: Callable[[Row], Hashable]) -> list[str]:
     """For rows of equal names, the options in which they differ."""
-    options = [flat(row.config) | row.hashes for row in rows]
+    options = [{**flat(row.config), **row.hashes} for row in rows]
     names = [name(row) for row in rows]
     alike: dict[Hashable, list[dict[str, Any]]] = {}
     for key, mine in zip(names, options, strict=True):

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.reporting.rows import Row, group
+from benchmarks.running.identity import config_sha256
 from benchmarks.running.parallel import mapped
-from benchmarks.running.record import Record, config_sha256, find_records, read_record
+from benchmarks.running.record import Record, find_records, read_record
 from benchmarks.running.schema import FewShotFacts, GeneralFacts, TestRun
 from fewshot.console import progress
 from fewshot.errors import InputError
@@ -142,10 +143,12 @@ def _general(record: Record, facts: GeneralFacts) -> Row:
 
 def _final(runs: Sequence[TestRun], curve: Callable[[TestRun], Sequence[float] | None]) -> np.ndarray | None:
     """[initializations], NaN where a run diverged; None where the task has no such number."""
-    curves = [curve(run) for run in runs]
-    if any(values is None for values in curves):
-        return None
-    last = [np.nan if run.diverged_at is not None else values[-1] for run, values in zip(runs, curves, strict=True)]
+    last = []
+    for run in runs:
+        values = curve(run)
+        if values is None:
+            return None
+        last.append(np.nan if run.diverged_at is not None else values[-1])
     return np.asarray(last, dtype=np.float64)
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.running.record import RECORD_NAME, Record, config_sha256
+from benchmarks.running.identity import config_sha256
+from benchmarks.running.record import RECORD_NAME, Record
 from benchmarks.running.schema import (
     DatasetFacts,
     Environment,

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.running.record import Record, config_sha256
+from benchmarks.running.identity import config_sha256
+from benchmarks.running.record import Record
 from benchmarks.running.schema import (
     BackboneFacts,
     DatasetFacts,
