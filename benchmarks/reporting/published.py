@@ -70,7 +70,7 @@ def _simple(row: Row) -> bool:
 
 
 def _table1(row: Row) -> Published | None:
-    same = row.labels["task"] == "cifar10_cnn" and row.test["steps"] == STEPS
+    same = row.labels["task"] == "cifar10_cnn" and row.config["test"]["steps"] == STEPS
     return TABLE1.get(row.regularizer) if same else None
 
 

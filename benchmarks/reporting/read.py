@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.reporting.naming import flat
 from benchmarks.reporting.rows import Row, group
 from benchmarks.running.identity import config_sha256
 from benchmarks.running.parallel import mapped
@@ -93,10 +94,10 @@ def _few_shot(record: Record, facts: FewShotFacts) -> Row:
         metric="accuracy",
         problem="episodes",
         on=f"{config['dataset']}, {config['way']}-way {config['shot']}-shot",
-        test={"way": manifest.way, "shot": manifest.shot, "episodes": manifest.count, "query": manifest.query},
+        test={"episodes": manifest.count, "query": manifest.query, "test.seed": manifest.seed},
         tested_on=tested_on,
         partner=(config_sha256(_plain(config)), *tested_on, backbone),
-        hashes=_short(data=tested_on[0], test=tested_on[1]) | (_short(backbone=backbone) if backbone else {}),
+        hashes={"data": tested_on[0], "test": tested_on[1], "backbone": backbone},
         hand_designed=False,
         transductive=facts.transductive,
         values={} if values is None else {facts.seed: values},
@@ -129,11 +130,20 @@ def _general(record: Record, facts: GeneralFacts) -> Row:
         metric="accuracy" if values is None or accuracies is not None else "loss",
         problem="initializations",
         on=f"{config['task']}, {facts.protocol.steps:,} steps",
-        test={"steps": facts.protocol.steps, "initializations": facts.protocol.initializations},
+        test={
+            "initializations": facts.protocol.initializations,
+            "points": facts.protocol.points,
+            "batch_size": facts.protocol.batch_size,
+            "test.seed": facts.protocol.seed,
+            **flat(facts.protocol.task_facts),
+        },
         tested_on=tested_on,
         partner=(config_sha256(plain), *tested_on),
-        hashes=_short(data=tested_on[0], test=tested_on[1])
-        | (_short(**{"transfer.config_sha256": str(transfer["config_sha256"])}) if transfer else {}),
+        hashes={
+            "data": tested_on[0],
+            "test": tested_on[1],
+            "source": str(transfer["config_sha256"]) if transfer else "",
+        },
         hand_designed=config["core"] is None,
         transductive=False,
         values={} if values is None else {seed: values},
@@ -158,8 +168,3 @@ def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _without(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in names}
-
-
-def _short(**hashes: str) -> dict[str, str]:
-    """Short enough to be read."""
-    return {name: value[:8] for name, value in hashes.items()}
