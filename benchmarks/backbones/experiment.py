@@ -193,11 +193,11 @@ class _Bar:
         self._display, self._validated = display, ""
         self._task = display.add_task(title, total=total, completed=done, note="")
 
-    def step(self, step: int, loss: float, accuracy: float) -> None:
-        self._display.update(self._task, completed=step, note=f"loss {loss:.2f}{self._validated}")
+    def step(self, done: int, scalars: dict[str, float]) -> None:
+        self._display.update(self._task, completed=done, note=f"loss {scalars['loss']:.2f}{self._validated}")
 
-    def validated(self, accuracy: float, best: bool) -> None:
-        self._validated = f", validation {accuracy:.1%}{' (best)' if best else ''}"
+    def validated(self, done: int, score: float, best: bool) -> None:
+        self._validated = f", validation {score:.1%}{' (best)' if best else ''}"
 
 
 def bring_in(command: PretrainCommand, dataset: Dataset, weights: Path) -> tuple[Path, float]:

@@ -40,7 +40,7 @@ from fewshot.data.preprocess import Preprocess
 from fewshot.data.store import Dataset
 from fewshot.engine.checkpoint import snapshot
 from fewshot.engine.evaluate import count_correct
-from fewshot.engine.few_shot import MetaTrainer, MetaTrainingFailed, Progress
+from fewshot.engine.few_shot import MetaProgress, MetaTrainer, MetaTrainingFailed
 from fewshot.errors import InputError
 from fewshot.files import replacing
 from fewshot.learners import METHODS
@@ -177,7 +177,7 @@ class FewShotExperiment:
         return FewShotResults(**tested)
 
     def _write(
-        self, progress: Progress, results: FewShotResults | None, failure: str | None, test_seconds: float
+        self, progress: MetaProgress, results: FewShotResults | None, failure: str | None, test_seconds: float
     ) -> Record:
         config, dataset, backbone = self.config, self.dataset, self.backbone
         facts = FewShotFacts(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from benchmarks.running.observe import Observer
 
 
@@ -18,5 +20,5 @@ class GeneralObserver(Observer):
 
     def validated(self, unroll: int, loss: float, best: bool) -> None:
         """A validation ended."""
-        self._validated = f", validation {loss:.3f}{' (best)' if best else ''}"
+        self._validated = f", validation {'diverged' if math.isnan(loss) else f'{loss:.3f}'}{' (best)' if best else ''}"
         self.scalars({"validation/loss": loss}, unroll, flush=True)

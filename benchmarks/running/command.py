@@ -109,9 +109,10 @@ class CommandLine(Generic[C]):
             InputError: for a plug-in that cannot be loaded, an unknown option or name, a value of the wrong type or out
                 of range, and for options that contradict each other.
         """
-        given = sys.argv[1:] if arguments is None else arguments
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        _refuse_contradictions(given, self.short)
         words = tuple(new for word in given for new in self.short.get(word, (word,)))
-        values = _consistent(words)
+        values = _values(words)
         load_plugins(values.get("plugin", []))
         kinds = {f.name: type(f.default) for f in fields(self.command) if f.name in self.ahead}  # pyright: ignore[reportArgumentType]
         ahead = {name: _one(name, values[name], kinds[name]) for name in self.ahead if values.get(name)}
@@ -179,19 +180,25 @@ def options(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
         yield name, values
 
 
-def _consistent(words: Words) -> dict[str, list[str]]:
-    """Values by option; what is given twice must be the same, but for plug-ins."""
-    found: dict[str, list[str]] = {}
+def _values(words: Words) -> dict[str, list[str]]:
+    """Values by option: the last ones, as ever on command lines, but all plug-ins."""
+    values_of: dict[str, list[str]] = {}
     for name, values in options(words):
         if "" in values:
             raise InputError(f"--{name} is empty; give a value, or leave the option out")
-        if name == "plugin":
-            values = [*found.get(name, []), *values]
-        elif found.get(name, values) != values:
-            both = " and ".join(f"--{name} {' '.join(v)}".rstrip() for v in (found[name], values))
-            raise InputError(f"{both} contradict each other; give one of them")
-        found[name] = values
-    return found
+        values_of[name] = [*values_of.get(name, []), *values] if name == "plugin" else values
+    return values_of
+
+
+def _refuse_contradictions(words: Sequence[str], short: Mapping[str, Words]) -> None:
+    """Refuse a short form beside the option that it stands for, where the two say different things."""
+    given = {f"--{name}": values for name, values in options(words)}
+    for form, (name, *fixed) in short.items():
+        if form in given and name in given:
+            meant = fixed or given[form]
+            if meant != given[name]:
+                both = " and ".join(" ".join([option, *given[option]]) for option in (form, name))
+                raise InputError(f"{both} contradict each other; give one of them")
 
 
 def _one(name: str, values: Sequence[str], kind: type) -> Any:

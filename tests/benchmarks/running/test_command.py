@@ -37,9 +37,9 @@ PARSERS = {"run": parse_run, "optimize": parse_optimize, "pretrain": parse_pretr
         ("run --regularizer nope", "unknown regularizer 'nope'"),
         ("run --penalty.weight 3", "add --smooth or --regularizer NAME"),
         ("run --regularizer l2 --penalty.radius 3", "--penalty.radius: no such option"),
-        ("run --regularizer l2 --smooth", "--regularizer l2 and --regularizer smooth contradict each other"),
+        ("run --regularizer l2 --smooth", "--smooth and --regularizer l2 contradict each other"),
         ("run --method protonet --smooth", "method protonet has no neural optimizer to regularize"),
-        ("optimize --steps 5 --test.steps 7", "--test.steps 5 and --test.steps 7 contradict each other"),
+        ("optimize --steps 5 --test.steps 7", "--steps 5 and --test.steps 7 contradict each other"),
         ("optimize --evaluate simple --optimizer dm", "leave --optimizer out"),
         ("optimize --evaluate simple --training.unrolls 3 --core.hidden-size 4", "--core.hidden-size, --training.unr"),
         ("optimize --evaluate simple --preset paper", "leave --preset out"),
@@ -83,6 +83,7 @@ def test_seeds_are_different_whole_numbers(seeds: tuple[int, ...]) -> None:
 def test_the_same_option_twice_with_one_value_is_no_contradiction() -> None:
     assert parse_run(["--smooth", "--regularizer", "smooth"]).regularizer == "smooth"
     assert parse_optimize(["--steps", "7", "--test.steps=7"]).test.steps == 7
+    assert parse_run(["--way", "3", "--way", "4"]).way == 4, "the last one counts, as ever on command lines"
 
 
 def test_evaluating_takes_what_does_not_belong_to_the_optimizer() -> None:
