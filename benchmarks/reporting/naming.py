@@ -76,6 +76,13 @@ def _differing(options: Sequence[Mapping[str, Any]]) -> list[str]:
     return [name for name in names if any(mine.get(name, missing) != options[0].get(name, missing) for mine in options)]
 
 
+def label(method: str, regularizer: str, source: str = "", settings: str = "") -> str:
+    """How a row is called where it stands among others on the same test."""
+    name = method if regularizer == "none" else f"{method} + {regularizer}"
+    notes = ", ".join(filter(None, [f"from {source}" if source else "", settings]))
+    return f"{name} ({notes})" if notes else name
+
+
 def flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Options of options by dotted names."""
     found: dict[str, Any] = {}

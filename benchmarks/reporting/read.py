@@ -35,8 +35,8 @@ def load(folders: Sequence[Path]) -> list[Row]:
     return load_files(list(find_records(folders)))
 
 
-def load_files(paths: Sequence[Path]) -> list[Row]:
-    """As `load`, of records by their files."""
+def load_files(paths: Sequence[Path], keep: Callable[[Row], bool] = lambda run: True) -> list[Row]:
+    """As `load`, of records by their files; of these only runs (rows of one record) that are to be kept."""
     runs = []
     with mapped(_read, paths, least=500, chunk=50) as found, progress() as display:
         task = display.add_task("records", total=len(paths), note="")
@@ -44,7 +44,7 @@ def load_files(paths: Sequence[Path]) -> list[Row]:
             display.advance(task)
             if isinstance(run, str):
                 print(f"left out: {run}", file=sys.stderr)
-            elif run is not None:
+            elif run is not None and keep(run):
                 runs.append(run)
     return group(runs)
 

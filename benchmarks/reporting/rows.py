@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.reporting import inference
-from benchmarks.reporting.naming import apart, flat
+from benchmarks.reporting.naming import apart, flat, label
 from benchmarks.reporting.statistics import Interval
 from benchmarks.reporting.style import LineStyle, line_style
 from benchmarks.running.record import Record
@@ -93,9 +93,7 @@ class Row:
     @property
     def label(self) -> str:
         """As in a legend, among rows on the same test."""
-        name = self.method if self.plain else f"{self.method} + {self.regularizer}"
-        notes = [f"from {self.source}"] * bool(self.source) + [self.local_settings] * bool(self.local_settings)
-        return f"{name} ({', '.join(notes)})" if notes else name
+        return label(self.method, self.regularizer, self.source, self.local_settings)
 
     @property
     def finished(self) -> list[Record]:

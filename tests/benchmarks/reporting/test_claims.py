@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from makers import counts, draw, few_shot, optimized, source
 
+from benchmarks.report import main
 from benchmarks.reporting.claims import CLAIMS, CONTRADICTED, NOT_DECIDED, SUPPORTED, judge
+from benchmarks.reporting.published import TABLES
 from benchmarks.reporting.read import rows_of
 from benchmarks.reporting.render_text import verdicts_text
 
@@ -106,3 +108,41 @@ def test_rows_of_equal_names_are_told_apart():
 
 def test_keys_are_unique():
     assert len({claim.text for claim in CLAIMS.values()}) == len(CLAIMS)
+
+
+def test_a_claim_of_a_plug_in_gets_a_verdict(tmp_path, capsys):
+    """From one file, with a table of its own, on the command line of the report."""
+    plugin = tmp_path / "theirs.py"
+    plugin.write_text(PLUGIN)
+    records = [optimized(PLAIN, optimizer="theirs"), optimized(PLAIN + 0.1 + NOISE, "calm", optimizer="theirs")]
+    for i, record in enumerate(records):
+        record.write(tmp_path / "runs" / str(i) / "record.json")
+    arguments = [str(tmp_path / "runs"), "--out", str(tmp_path), "--format", "md", "html", "--plugin", str(plugin)]
+    try:
+        main(arguments)
+    finally:
+        for registry, key in ((CLAIMS, "calm"), (TABLES, "theirs")):
+            assert registry.origin(key).name == "theirs.py"
+            del registry[key]
+    text = (tmp_path / "tables.md").read_text()
+    assert text == capsys.readouterr().out.partition("\n\nwritten to")[0] + "\n"
+    assert "### Table 7: their optimizer" in text
+    assert "Calm makes their optimizer better:" in text
+    assert "- theirs + calm against theirs on digits_mlp, 2 steps: **supported** (+10" in text
+    page = (tmp_path / "report.html").read_text()
+    assert "Calm makes their optimizer better" in page
+    assert "1 supported" in page
+
+
+PLUGIN = """
+from benchmarks.report import main
+from benchmarks.reporting.claims import CLAIMS, Claim
+from benchmarks.reporting.published import TABLES, Table
+
+TABLES["theirs"] = Table("Table 7: their optimizer", lambda row: row.method == "theirs")
+CLAIMS["calm"] = Claim(
+    "Calm makes their optimizer better",
+    first=lambda row: row.method == "theirs" and row.regularizer == "calm",
+    second=lambda row: row.method == "theirs" and row.plain,
+)
+"""
