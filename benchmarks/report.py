@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -81,7 +82,8 @@ def write_report(
         frame = sort(frame, command.sort, command.reverse)
     verdicts = judge(rows, shown, comparisons)
 
-    def text(width: int | None = None) -> str:
+    @cache  # for the file and, where that is no terminal, standard output
+    def text(width: int | None) -> str:
         heading = f"# {title}" if title else ""
         parts = heading, to_text(frame, width), notes_text(width), verdicts_text(verdicts, width)
         return "\n\n".join(filter(None, parts))
@@ -93,7 +95,7 @@ def write_report(
     if {"html", "figures"} & set(command.format):
         plots = make_plots(choice, None if "html" in command.format else kinds)
     contents = {
-        "md": lambda: text() + "\n",
+        "md": lambda: text(None) + "\n",
         "csv": lambda: frame.to_csv(index=False),
         "tex": lambda: (f"% {title}\n" if title else "") + to_latex(frame),
         "html": lambda: to_html(choice.groups, comparisons, verdicts, plots, choice.note, title),
