@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -41,7 +42,11 @@ def run_command(main: Callable[[Sequence[str] | None], None], arguments: Sequenc
 
     Exit status: 2 for an `InputError` and for a full disk, 130 after Ctrl-C, 143 after SIGTERM; and that of success
     where whoever read the output (a pager, `head`) has seen enough.
+    Letters that the terminal cannot show are printed as `\\xHH` instead of ending the command.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with _terminated_by_signal():
             main(arguments)
@@ -59,10 +64,9 @@ def run_command(main: Callable[[Sequence[str] | None], None], arguments: Sequenc
         name = getattr(error, "filename", None)
         where = f" while {name} was written" if name else ""
         _fail(f"error: the disk is full{where}; free space there, and the same command continues", 2)
-    except Terminated:
-        _fail("terminated: the same command continues from the last checkpoint", 143)
-    except KeyboardInterrupt:
-        _fail("interrupted: the same command continues from the last checkpoint", 130)
+    except KeyboardInterrupt as interrupt:
+        what, status = ("terminated", 143) if isinstance(interrupt, Terminated) else ("interrupted", 130)
+        _fail(f"{what}: {str(interrupt) or 'the same command continues from the last checkpoint'}", status)
 
 
 def say(text: str) -> None:
@@ -76,6 +80,15 @@ def say(text: str) -> None:
 def note(text: str) -> None:
     """Print a line on standard error: what people should know, but what is no result."""
     print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def starts_over() -> Iterator[None]:
+    """For work without checkpoints: who interrupts it is told so."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise type(interrupt)("nothing was written; the same command begins again") from None
 
 
 def progress(quiet: bool = False) -> Progress:

@@ -176,7 +176,7 @@ def damage_version(path):
     ("extra", "message"),
     [
         (["--method", "foo"], "unknown method 'foo'; choose one of: meta_lstm"),
-        (["--preset", "foo"], "unknown preset of meta_lstm 'foo'; choose one of: auto, paper"),
+        (["--preset", "foo"], "unknown preset of meta_lstm 'foo'; choose one of: auto, defaults, paper"),
         (["--regularizer", "foo"], "unknown regularizer 'foo'; choose one of: none, smooth"),
         (["--dataset", "foo"], "unknown dataset 'foo'; known: glyphs"),
         (["--way", "6"], r"way 6: split 'train' has only 5 classes; choose at most"),
@@ -225,7 +225,7 @@ def test_a_corrupt_checkpoint_is_refused_and_kept(folders):
     checkpoint = record.with_name("checkpoint.pt")
     record.unlink()
     checkpoint.write_bytes(b"damaged")
-    with pytest.raises(InputError, match=r"checkpoint .*checkpoint.pt cannot be read .*--fresh"):
+    with pytest.raises(InputError, match=r"checkpoint .*checkpoint.pt is damaged.*--fresh"):
         main([*TINY, *folders])
     assert checkpoint.read_bytes() == b"damaged"
     main([*TINY, *folders, "--fresh"])

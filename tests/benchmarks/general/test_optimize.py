@@ -100,7 +100,7 @@ def test_hand_designed_run_and_table(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert [a.train_loss[0] for a in simple.results.best.runs] == [b.train_loss[0] for b in sgd.results.best.runs], (
         "paired: the same initializations"
     )
-    table = capsys.readouterr().out.splitlines()[-4:]
+    table = capsys.readouterr().out.splitlines()[-12:]
     assert "sgd" in "".join(table)
     assert "simple" in "".join(table)
 
@@ -113,7 +113,7 @@ def test_transfer(tmp_path: Path) -> None:
     (record,) = [r for r in records if r.facts.config["transfer"]]
     transfer = record.facts.config["transfer"]
     assert transfer["task"] == "digits_mlp"
-    assert transfer.facts.config_sha256 == trained.facts.config_sha256
+    assert transfer["config_sha256"] == trained.facts.config_sha256
     assert record.facts.config["task"] == "quadratic"
     assert record.results.best.runs[0].test_accuracy is None
     main(["--evaluate", str(path), "--task", "digits_mlp", "--steps", "20", "--test.initializations", "2",

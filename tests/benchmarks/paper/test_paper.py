@@ -52,7 +52,7 @@ def tiny_exhibit(monkeypatch: pytest.MonkeyPatch):
 
     def make(jobs) -> None:
         exhibit = Exhibit("tiny", jobs, (0,), ("curves",))
-        monkeypatch.setitem(EXHIBITS, "figure3", {QUICK: exhibit})
+        monkeypatch.setitem(EXHIBITS._things, "figure3", {QUICK: exhibit})
 
     return make
 
@@ -62,7 +62,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory):
     """The folder of a small experiment that was run with two workers."""
     folder = tmp_path_factory.mktemp("paper")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(EXHIBITS, "figure3", {QUICK: Exhibit("tiny", tiny_jobs, (0,), ("curves",))})
+        patch.setitem(EXHIBITS._things, "figure3", {QUICK: Exhibit("tiny", tiny_jobs, (0,), ("curves",))})
         main(arguments(folder, "--workers", "2", "--quiet"))
     return folder
 

@@ -67,9 +67,9 @@ def test_an_interrupted_training_ends_with_the_same_bits(data, tmp_path, monkeyp
 
     monkeypatch.setattr(Pretrainer, "_step", until)
     with pytest.raises(KeyboardInterrupt):
-        train(data, tmp_path / "b", "--checkpoint-seconds", "0")
+        train(data, tmp_path / "b", "--checkpoint-seconds", "1e-9")
     monkeypatch.undo()
-    resumed_record, resumed = train(data, tmp_path / "b", "--checkpoint-seconds", "0")
+    resumed_record, resumed = train(data, tmp_path / "b", "--checkpoint-seconds", "1e-9")
     assert resumed_record.measured.interruptions == 1
     assert resumed_record.digest == record.digest
     assert all(torch.equal(resumed[name], value) for name, value in undisturbed.items())
