@@ -169,9 +169,10 @@ class UnrollTrainer(Trainer):
         seed = derive(self.seed, "unroll", index)
         of_core = (self.core, self.regularizer, problems, seed, options.judged_on, options.recompute)
         imitates = options.imitation.decide(derive(self.seed, "imitation", index))
-        unroll = Imitation(*of_core, teacher=options.imitation.start()) if imitates else Unroll(*of_core)
+        horizon = self.curriculum.horizons[self._stage]
+        unroll = Imitation(*of_core, teacher=options.imitation.start(horizon)) if imitates else Unroll(*of_core)
         parts = []  # without their graphs
-        for k in range(self.curriculum.horizons[self._stage] // options.truncation):
+        for k in range(horizon // options.truncation):
             part = unroll.truncation(step_weights(options.weighting, k, options.truncation))
             if not self._meta_step(part):
                 return Outcome(None, "a loss or the meta-gradient")

@@ -128,20 +128,26 @@ class ClassificationProblem(Problem):
         return self.task.net.init(self._generator("init", 0)).to(self.train.labels.device)
 
     def batch(self, step: int) -> Part:
-        epoch, place = divmod(step, len(self.train) // self.batch_size)
-        rows = self._rows(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
-        batch = self.train.take(rows.to(self.train.labels.device))
+        batch = self.train.take(self.rows(step).to(self.train.labels.device))
         inputs = batch.inputs
         if self.task.augment is not None:
             inputs = self.task.augment(inputs, self._generator("augment", step))
         return Part(self.task.examples.view(inputs), batch.labels)
 
+    def rows(self, step: int) -> Tensor:
+        """The training examples of a step's batch, by row [B]; on the CPU."""
+        epoch, place = divmod(step, len(self.train) // self.batch_size)
+        return self._rows(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
+
+    def sampled_rows(self) -> Tensor:
+        """The training examples that `training_score` looks at, by row; on the CPU."""
+        return torch.randperm(len(self.train), generator=self._generator("sample", 0))[: self.sample]
+
     def loss(self, weights: Tensor, batch: Part) -> Tensor:
         return F.cross_entropy(self.task.net(weights, batch.inputs), batch.labels)
 
     def training_score(self, weights: Tensor) -> Score:
-        rows = torch.randperm(len(self.train), generator=self._generator("sample", 0))[: self.sample]
-        return self._score(weights, self.train.take(rows.to(self.train.labels.device)))
+        return self._score(weights, self.train.take(self.sampled_rows().to(self.train.labels.device)))
 
     def held_out_score(self, weights: Tensor) -> Score:
         return self._score(weights, self.held_out)
