@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,15 +30,25 @@ from benchmarks.running.schema import (
     GridPoint,
     Measured,
     ProtocolFacts,
+    RateCurves,
     TestedOptimizer,
     TestRun,
     ZeroStateUpdates,
 )
+from fewshot.console import note
 from fewshot.engine.checkpoint import snapshot
 from fewshot.engine.few_shot import MetaTrainingFailed
 from fewshot.engine.general import UnrollOptions, UnrollTrainer
-from fewshot.general.evaluate import points, train
-from fewshot.general.hand_designed import HAND_DESIGNED, GridOptions, choose_rate, hand_designed
+from fewshot.errors import InputError
+from fewshot.general.evaluate import Curve, points, train
+from fewshot.general.hand_designed import (
+    HAND_DESIGNED,
+    Choice,
+    GridOptions,
+    choose_rate,
+    hand_designed,
+    train_grid,
+)
 from fewshot.general.stepping import LearnedStepper, StepperFactory
 from fewshot.general.tasks import TASKS, Problem, Stage, Task
 from fewshot.optimizers import LEARNED, CoordinatewiseOptimizer
@@ -45,6 +56,11 @@ from fewshot.optimizers.analysis import zero_state_response
 from fewshot.optimizers.optimizer_file import OptimizerCard, save_optimizer
 from fewshot.regularizers import REGULARIZERS
 from fewshot.seeding import derive
+
+COMPUTATION = 2
+"""Version of the computation of test and validation losses; a change of rounding is a new one (CHANGELOG.md)."""
+REFERENCE = "adam"
+"""The optimizer whose envelope over all rates others are compared with."""
 
 
 def experiment_of(command: GeneralCommand, seed: int, task: Task, device: torch.device) -> GeneralExperiment:
@@ -71,8 +87,14 @@ class GeneralExperiment:
         self.dataset = DatasetFacts(name=task.dataset[0], fingerprint=task.dataset[1])
 
     def check(self, record: Record) -> None:
-        """See `Experiment`."""
+        """See `Experiment`; refuses a record of another version of the computation too."""
         check_dataset(record, self.dataset)
+        theirs = record.facts.protocol.computation
+        if theirs != COMPUTATION:
+            raise InputError(
+                f"{record.path} has version {theirs} of the computation, this program {COMPUTATION} (CHANGELOG.md);"
+                " run again with --fresh, or give another --results"
+            )
 
     def execute(self) -> Record:
         """See `Experiment`."""
@@ -92,7 +114,8 @@ class GeneralExperiment:
             "batch_size": self.config.batch_size,
         }
         facts = self.task.facts()
-        return ProtocolFacts(**named, task_facts=facts, sha256=config_sha256(named | facts))
+        sha256 = config_sha256(named | facts | {"computation": COMPUTATION})
+        return ProtocolFacts(**named, task_facts=facts, sha256=sha256, computation=COMPUTATION)
 
     def problems(self, stage: Stage, count: int) -> list[Problem]:
         """Fixed problems of a stage, the same for every optimizer and seed."""
@@ -102,13 +125,9 @@ class GeneralExperiment:
     def curves(self, start: StepperFactory, observer: GeneralObserver, what: str) -> list[TestRun]:
         """A curve per test problem."""
         test = self.config.test
-        observer.begin(f"test, {what}", test.initializations)
-        runs = []
-        for number, problem in enumerate(self.problems("test", test.initializations)):
-            curve = train(problem, start, test.steps, points(test.steps, test.points))
-            runs.append(TestRun(initialization=number, **asdict(curve)))
-            observer.advance()
-        return runs
+        observer.begin(f"test, {what}", test.initializations * test.steps)
+        problems = self.problems("test", test.initializations)
+        return _runs(train(problems, start, test.steps, points(test.steps, test.points), observer.advance))
 
     def write(
         self,
@@ -148,19 +167,40 @@ class HandDesigned(GeneralExperiment):
         options = self.config.training
         assert isinstance(options, GridOptions)
         started, name, results, failure = time.monotonic(), self.config.optimizer, None, None
+        test, envelope = self.config.test, None
         with GeneralObserver(self.folder, f"{name} {self.config.task}", self.command.quiet) as observer:
-            observer.begin("learning rates", options.points)
             validation = self.problems("val", options.validation_problems)
-            rate, grid = choose_rate(name, options, validation, self.config.test.steps, observer.advance)
-            chosen = time.monotonic()
+            observer.begin("learning rates", options.points * len(validation) * test.steps)
+            choice = choose_rate(name, options, validation, test.steps, observer.advance)
+            chosen, rate = time.monotonic(), choice.rate
             if rate is None:
                 failure = "every learning rate of the grid diverged"
             else:
-                tested = TestedOptimizer(unroll=0, runs=self.curves(hand_designed(name, rate), observer, ""))
+                if choice.border:
+                    note(
+                        f"{name}: the chosen learning rate {rate:g} is the {choice.border} of its grid; a better one"
+                        f" may lie beyond it: set --training.{'low' if choice.border == 'lowest' else 'high'}"
+                    )
+                if name == REFERENCE and options.envelope:
+                    runs, envelope = self._every_rate(choice, observer)
+                else:
+                    runs = self.curves(hand_designed(name, rate, test.steps), observer, "")
+                tested = TestedOptimizer(unroll=0, runs=runs)
                 results = GeneralResults(best=tested, last=tested)
-        details = GeneralDetails(grid=[GridPoint(**point) for point in grid])
+        grid = [GridPoint(**point) for point in choice.grid]
+        details = GeneralDetails(grid=grid, border=choice.border, envelope=envelope)
         took = measured(chosen - started, time.monotonic() - chosen)
         return self.write(results, details, took, failure, meta_parameters=0, training=None, rate=rate)
+
+    def _every_rate(self, choice: Choice, observer: GeneralObserver) -> tuple[list[TestRun], RateCurves]:
+        """Curves per test problem of the chosen rate, and the losses of all."""
+        test, rates = self.config.test, [point["rate"] for point in choice.grid]
+        at = points(test.steps, test.points)
+        observer.begin("test, every rate", len(rates) * test.initializations * test.steps)
+        problems = self.problems("test", test.initializations)
+        found = train_grid(self.config.optimizer, rates, problems, test.steps, at, observer.advance)
+        losses = [[curve.test_loss + [None] * (len(at) - len(curve.test_loss)) for curve in each] for each in found]
+        return _runs(found[rates.index(choice.rate)]), RateCurves(rates=rates, step=at, test_loss=losses)
 
 
 class Learned(GeneralExperiment):
@@ -187,7 +227,12 @@ class Learned(GeneralExperiment):
             self.seed,
             lambda seed: self.task.problem("train", seed, options.batch_size),
             self.problems("val", options.validation_problems),
-            {"configuration": self.config.sha256(), "dataset": self.dataset.fingerprint, "seed": str(self.seed)},
+            {
+                "configuration": self.config.sha256(),
+                "dataset": self.dataset.fingerprint,
+                "seed": str(self.seed),
+                "version of the computation": str(COMPUTATION),
+            },
             self.folder / CHECKPOINT_NAME,
             self.command.checkpoint_seconds,
         )
@@ -202,23 +247,26 @@ class Learned(GeneralExperiment):
                 test_seconds = time.monotonic() - started
             except MetaTrainingFailed as error:
                 failure = str(error)
-        progress = trainer.progress
+        progress, around_zero = trainer.progress, smoothness(core)
         details = GeneralDetails(
             curve=progress.curve,
             imitation=progress.imitation,
             validation=progress.validation,
             stages=progress.stages,
-            smoothness=smoothness(core),
+            smoothness=around_zero,
         )
+        guess = None if options.variation.convex else self.task.guessing()  # its loss comes on top
         training = GeneralTraining(
             unroll=progress.unroll,
             skipped=progress.skipped,
             best_unroll=progress.best_unroll,
             best_loss=progress.best_loss,
+            last_loss=progress.validation[-1]["loss"] if progress.validation else None,
+            exploded=None if guess is None else progress.exploded(guess),
+            clipped=progress.clipped,
         )
         took = measured(progress.seconds, test_seconds, progress.interruptions)
-        parameters = sum(p.numel() for p in core.parameters())
-        return self.write(results, details, took, failure, meta_parameters=parameters, training=training)
+        return self.write(results, details, took, failure, training=training, **_of_core(core, around_zero))
 
     def _card(self, loss: float) -> OptimizerCard:
         config = self.config
@@ -275,14 +323,24 @@ class Transferred(GeneralExperiment):
         title = f"{self.config.optimizer} on {self.config.task}"
         with GeneralObserver(self.folder, title, self.command.quiet) as observer:
             runs = self.curves(lambda w: LearnedStepper(core, w), observer, "transfer")
-        tested = TestedOptimizer(unroll=0, runs=runs)
+        tested, around_zero = TestedOptimizer(unroll=0, runs=runs), smoothness(core)
         return self.write(
             GeneralResults(best=tested, last=tested),
-            GeneralDetails(smoothness=smoothness(core)),
+            GeneralDetails(smoothness=around_zero),
             measured(0.0, time.monotonic() - started),
-            meta_parameters=sum(p.numel() for p in core.parameters()),
             training=None,
+            **_of_core(core, around_zero),
         )
+
+
+def _runs(curves: Sequence[Curve]) -> list[TestRun]:
+    return [TestRun(initialization=number, **asdict(curve)) for number, curve in enumerate(curves)]
+
+
+def _of_core(core: CoordinatewiseOptimizer, around_zero: ZeroStateUpdates | None) -> dict[str, Any]:
+    """Members of `GeneralFacts` that say what a learned optimizer is."""
+    lipschitz = None if around_zero is None else around_zero.lipschitz
+    return {"meta_parameters": sum(p.numel() for p in core.parameters()), "lipschitz": lipschitz}
 
 
 def folder_of(results: Path, config: GeneralConfig, seed: int) -> Path:

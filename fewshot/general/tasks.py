@@ -7,6 +7,7 @@ batches, both functions of the problem's seed alone, and examples that are held 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,10 @@ class Task:
         """The problem of a stage and a seed."""
         raise NotImplementedError
 
+    def guessing(self) -> float | None:
+        """The loss of guessing, above which a training has come to nothing; None where there is no such number."""
+        return None
+
     def facts(self) -> dict[str, Any]:
         """What, beside the name, decides the task's problems, as JSON values."""
         raise NotImplementedError
@@ -107,6 +112,11 @@ class Classification(Task):
             pair = _pair(self.classes[stage], seed)
             train, held_out = train.of_classes(pair), held_out.of_classes(pair)
         return ClassificationProblem(self, train, held_out, seed, batch_size)
+
+    def guessing(self) -> float:
+        """ln C for C classes."""
+        labels = self.examples.parts["train"].labels
+        return math.log(2 if self.classes is not None else int(labels.max()) + 1)
 
     def facts(self) -> dict[str, Any]:
         classes = {stage: list(chosen) for stage, chosen in self.classes.items()} if self.classes else None

@@ -20,7 +20,10 @@ class FlatLayout:
     def unflatten(self, flat: Tensor) -> dict[str, Tensor]:
         """Flat weights [..., total] -> views by name, each [..., *shape]."""
         pieces = flat.split(self.sizes, dim=-1)
-        return {name: piece.view(*flat.shape[:-1], *shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
+        return {
+            name: piece.view(*flat.shape[:-1], *shape)
+            for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
+        }
 
     def flatten(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Weights by name -> flat copy [total]."""
