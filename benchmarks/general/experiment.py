@@ -4,63 +4,38 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.general.base import COMPUTATION, GeneralExperiment
 from benchmarks.general.command import GeneralCommand
 from benchmarks.general.config import GeneralConfig
+from benchmarks.general.hand_designed import HandDesigned
 from benchmarks.general.observe import GeneralObserver
-from benchmarks.general.presets import PRESETS
 from benchmarks.general.transfer import read_optimizer
 from benchmarks.running.command import command_text
-from benchmarks.running.execute import CHECKPOINT_NAME, check_dataset, environment, measured
-from benchmarks.running.identity import config_sha256
-from benchmarks.running.record import RECORD_NAME, Record
+from benchmarks.running.execute import CHECKPOINT_NAME, measured
+from benchmarks.running.record import Record
 from benchmarks.running.schema import (
-    DatasetFacts,
     GeneralDetails,
-    GeneralFacts,
     GeneralResults,
     GeneralTraining,
-    GridPoint,
-    Measured,
-    ProtocolFacts,
-    RateCurves,
     TestedOptimizer,
-    TestRun,
     ZeroStateUpdates,
 )
-from fewshot.console import note
 from fewshot.engine.checkpoint import snapshot
 from fewshot.engine.few_shot import MetaTrainingFailed
 from fewshot.engine.general import UnrollOptions, UnrollTrainer
-from fewshot.errors import InputError
-from fewshot.general.evaluate import Curve, points, train
-from fewshot.general.hand_designed import (
-    HAND_DESIGNED,
-    Choice,
-    GridOptions,
-    choose_rate,
-    hand_designed,
-    train_grid,
-)
-from fewshot.general.stepping import LearnedStepper, StepperFactory
-from fewshot.general.tasks import TASKS, Problem, Stage, Task
+from fewshot.general.stepping import LearnedStepper
+from fewshot.general.tasks import Task
 from fewshot.optimizers import LEARNED, CoordinatewiseOptimizer
 from fewshot.optimizers.analysis import zero_state_response
 from fewshot.optimizers.optimizer_file import OptimizerCard, save_optimizer
 from fewshot.regularizers import REGULARIZERS
 from fewshot.seeding import derive
-
-COMPUTATION = 2
-"""Version of the computation of test and validation losses; a change of rounding is a new one (CHANGELOG.md)."""
-REFERENCE = "adam"
-"""The optimizer whose envelope over all rates others are compared with."""
 
 
 def experiment_of(command: GeneralCommand, seed: int, task: Task, device: torch.device) -> GeneralExperiment:
@@ -74,133 +49,6 @@ def experiment_of(command: GeneralCommand, seed: int, task: Task, device: torch.
         return Transferred(command, config, seed, task, device, core)
     kind = Learned if command.learned else HandDesigned
     return kind(command, command.config, seed, task, device)
-
-
-class GeneralExperiment:
-    """One configuration with one seed: what learned and hand-designed optimizers share."""
-
-    def __init__(
-        self, command: GeneralCommand, config: GeneralConfig, seed: int, task: Task, device: torch.device
-    ) -> None:
-        self.command, self.config, self.seed, self.task, self.device = command, config, seed, task, device
-        self.folder = folder_of(command.results, config, seed)
-        self.dataset = DatasetFacts(name=task.dataset[0], fingerprint=task.dataset[1])
-
-    def check(self, record: Record) -> None:
-        """See `Experiment`; refuses a record of another version of the computation too."""
-        check_dataset(record, self.dataset)
-        theirs = record.facts.protocol.computation
-        if theirs != COMPUTATION:
-            raise InputError(
-                f"{record.path} has version {theirs} of the computation, this program {COMPUTATION} (CHANGELOG.md);"
-                " run again with --fresh, or give another --results"
-            )
-
-    def execute(self) -> Record:
-        """See `Experiment`."""
-        raise NotImplementedError
-
-    def protocol(self) -> ProtocolFacts:
-        """What decides the test problems and their batches, with its hash."""
-        test = self.config.test
-        named = {
-            "task": self.config.task,
-            "dataset": self.dataset.name,
-            "fingerprint": self.dataset.fingerprint,
-            "steps": test.steps,
-            "initializations": test.initializations,
-            "seed": test.seed,
-            "points": test.points,
-            "batch_size": self.config.batch_size,
-        }
-        facts = self.task.facts()
-        sha256 = config_sha256(named | facts | {"computation": COMPUTATION})
-        return ProtocolFacts(**named, task_facts=facts, sha256=sha256, computation=COMPUTATION)
-
-    def problems(self, stage: Stage, count: int) -> list[Problem]:
-        """Fixed problems of a stage, the same for every optimizer and seed."""
-        size = self.config.batch_size
-        return [self.task.problem(stage, derive(self.config.test.seed, stage, i), size) for i in range(count)]
-
-    def curves(self, start: StepperFactory, observer: GeneralObserver, what: str) -> list[TestRun]:
-        """A curve per test problem."""
-        test = self.config.test
-        observer.begin(f"test, {what}", test.initializations * test.steps)
-        problems = self.problems("test", test.initializations)
-        return _runs(train(problems, start, test.steps, points(test.steps, test.points), observer.advance))
-
-    def write(
-        self,
-        results: GeneralResults | None,
-        details: GeneralDetails,
-        took: Measured,
-        failure: str | None = None,
-        **own: Any,
-    ) -> Record:
-        """Complete the record and write it; `own` are members of `GeneralFacts` that kinds of runs differ in."""
-        config = self.config
-        used = (
-            (LEARNED if config.learned else HAND_DESIGNED, config.optimizer),
-            (REGULARIZERS, config.regularizer),
-            (TASKS, config.task),
-            (PRESETS, self.command.preset),
-        )
-        facts = GeneralFacts(
-            status="failed" if failure else "finished",
-            failure=failure,
-            config=config.to_dict(),
-            config_sha256=config.sha256(),
-            seed=self.seed,
-            dataset=self.dataset,
-            protocol=self.protocol(),
-            environment=environment(self.device, used),
-            **own,
-        )
-        return Record.of(facts, results, details, took).write(self.folder / RECORD_NAME)
-
-
-class HandDesigned(GeneralExperiment):
-    """Choose the learning rate on validation problems, then test."""
-
-    def execute(self) -> Record:
-        """Run and record."""
-        options = self.config.training
-        assert isinstance(options, GridOptions)
-        started, name, results, failure = time.monotonic(), self.config.optimizer, None, None
-        test, envelope = self.config.test, None
-        with GeneralObserver(self.folder, f"{name} {self.config.task}", self.command.quiet) as observer:
-            validation = self.problems("val", options.validation_problems)
-            observer.begin("learning rates", options.points * len(validation) * test.steps)
-            choice = choose_rate(name, options, validation, test.steps, observer.advance)
-            chosen, rate = time.monotonic(), choice.rate
-            if rate is None:
-                failure = "every learning rate of the grid diverged"
-            else:
-                if choice.border:
-                    note(
-                        f"{name}: the chosen learning rate {rate:g} is the {choice.border} of its grid; a better one"
-                        f" may lie beyond it: set --training.{'low' if choice.border == 'lowest' else 'high'}"
-                    )
-                if name == REFERENCE and options.envelope:
-                    runs, envelope = self._every_rate(choice, observer)
-                else:
-                    runs = self.curves(hand_designed(name, rate, test.steps), observer, "")
-                tested = TestedOptimizer(unroll=0, runs=runs)
-                results = GeneralResults(best=tested, last=tested)
-        grid = [GridPoint(**point) for point in choice.grid]
-        details = GeneralDetails(grid=grid, border=choice.border, envelope=envelope)
-        took = measured(chosen - started, time.monotonic() - chosen)
-        return self.write(results, details, took, failure, meta_parameters=0, training=None, rate=rate)
-
-    def _every_rate(self, choice: Choice, observer: GeneralObserver) -> tuple[list[TestRun], RateCurves]:
-        """Curves per test problem of the chosen rate, and the losses of all."""
-        test, rates = self.config.test, [point["rate"] for point in choice.grid]
-        at = points(test.steps, test.points)
-        observer.begin("test, every rate", len(rates) * test.initializations * test.steps)
-        problems = self.problems("test", test.initializations)
-        found = train_grid(self.config.optimizer, rates, problems, test.steps, at, observer.advance)
-        losses = [[curve.test_loss + [None] * (len(at) - len(curve.test_loss)) for curve in each] for each in found]
-        return _runs(found[rates.index(choice.rate)]), RateCurves(rates=rates, step=at, test_loss=losses)
 
 
 class Learned(GeneralExperiment):
@@ -333,19 +181,10 @@ class Transferred(GeneralExperiment):
         )
 
 
-def _runs(curves: Sequence[Curve]) -> list[TestRun]:
-    return [TestRun(initialization=number, **asdict(curve)) for number, curve in enumerate(curves)]
-
-
 def _of_core(core: CoordinatewiseOptimizer, around_zero: ZeroStateUpdates | None) -> dict[str, Any]:
     """Members of `GeneralFacts` that say what a learned optimizer is."""
     lipschitz = None if around_zero is None else around_zero.lipschitz
     return {"meta_parameters": sum(p.numel() for p in core.parameters()), "lipschitz": lipschitz}
-
-
-def folder_of(results: Path, config: GeneralConfig, seed: int) -> Path:
-    """Where the run of a configuration and a seed is recorded."""
-    return results / config.run_name() / f"seed{seed}"
 
 
 def smoothness(core: CoordinatewiseOptimizer) -> ZeroStateUpdates | None:

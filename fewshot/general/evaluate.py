@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -43,7 +43,7 @@ def train(
     problems: Sequence[Problem],
     start: StepperFactory,
     steps: int,
-    at: list[int] | None = None,
+    at: Iterable[int] | None = None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> list[Curve]:
     """Train every problem's network from its initialization, so many at once as fit into memory.

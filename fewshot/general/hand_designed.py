@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -112,7 +112,7 @@ def train_grid(
     rates: Sequence[float],
     problems: Sequence[Problem],
     steps: int,
-    at: list[int] | None = None,
+    at: Iterable[int] | None = None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> list[list[Curve]]:
     """Train every problem with every rate, side by side.
