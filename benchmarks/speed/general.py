@@ -58,7 +58,7 @@ class TogetherSpeed:
     """Networks."""
     optimizers: tuple[str, ...] = ("adam", "simple")
     """Hand-designed ones, or learned ones at their initial weights."""
-    steps: int = 100
+    steps: int = 50
     """Of each training; a tenth as many points of the curve."""
     rounds: int = 3
     """Pairs timed, after one that is not; the median of each is shown, and of the pairs' ratios."""
