@@ -38,6 +38,7 @@ from fewshot.files import only_one
 from fewshot.nets.backbone import build_backbone
 from fewshot.nets.blocks import FeatureNet
 from fewshot.seeding import derive
+from fewshot.weights_file import weights_sha256
 
 RECORD_NAME = "pretraining.json"
 TRAINED_ON_FIRST_USE = "conv4_64"
@@ -210,7 +211,7 @@ class _Bar:
 
 
 def bring_in(command: Command, dataset: Dataset, weights: Path) -> tuple[Path, float]:
-    """Make a backbone file of weights that were trained elsewhere.
+    """Make a backbone file of weights that were trained elsewhere. Its name is their hash, whatever theirs is.
 
     Returns:
         Its path, and its mean accuracy on the validation episodes, to compare with what its authors report.
@@ -220,7 +221,9 @@ def bring_in(command: Command, dataset: Dataset, weights: Path) -> tuple[Path, f
     """
     sampler, info = _validation_sampler(command, dataset), command.info(dataset, f"imported from {weights.name}")
     tensors = import_weights(weights, command.backbone, info.view.channels, info.view.crop)
-    path = command.results / f"{dataset.name}-{command.backbone}-imported" / f"{weights.stem}.safetensors"
+    content = {"weights": weights_sha256(tensors), "view": asdict(info.view), "dataset": dataset.fingerprint}
+    folder = command.results / f"{dataset.name}-{command.backbone}-imported"
+    path = folder / f"{config_sha256(content)[:16]}.safetensors"
     save_backbone(path, tensors, info)
     net, _ = load_backbone(path)
     return path, float(centroid_accuracy(net, info.view, sampler, command.training.validation_episodes).mean())
@@ -262,7 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             dataset = open_dataset(command.dataset, command.data, command.quiet or not world.leads)
         if command.import_weights is not None:
             path, accuracy = bring_in(command, dataset, command.import_weights)
-            print(f"{path}: validation accuracy {accuracy:.2%}")
+            print(f"{path}: validation accuracy {accuracy:.2%}; use it with --learner.backbone {path}")
             return
         for seed in command.seeds:
             try:
