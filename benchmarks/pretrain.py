@@ -18,7 +18,16 @@ import numpy as np
 import torch
 from rich.progress import Progress
 
-from benchmarks.backbones.config import DEFAULT_RESULTS, Command, PretrainConfig, options, parse, preset
+from benchmarks.backbones.config import (
+    DEFAULT_RESULTS,
+    Command,
+    PretrainConfig,
+    command_line,
+    fitted,
+    options,
+    parse,
+    preset,
+)
 from benchmarks.few_shot.config import config_sha256
 from benchmarks.few_shot.presets import QUICK_DATASETS
 from benchmarks.running.device import choose_device, device_name
@@ -81,7 +90,7 @@ def ensure(
     """
     if Path(backbone).is_file():
         return Path(backbone)
-    config = preset("auto", PretrainConfig(dataset.name, backbone))
+    config = fitted(preset("auto", PretrainConfig(dataset.name, backbone)), dataset)
     path = backbone_path(results, config, dataset, seed)
     if path.is_file():
         return path
@@ -89,7 +98,7 @@ def ensure(
         seeds = f" --seeds {seed}" if seed else ""
         raise InputError(
             f"there is no {backbone} for {dataset.name} at {path}; pre-train it with"
-            f" `python -m benchmarks.pretrain --dataset {dataset.name} --backbone {backbone}{seeds}`,"
+            f" `{command_line(config)}{seeds}`,"
             " or give the file of one that you have as --learner.backbone"
         )
     command = Command(**options(config), results=results, quiet=quiet)
@@ -231,7 +240,10 @@ def bring_in(command: Command, dataset: Dataset, weights: Path) -> tuple[Path, f
 
 def _validation_sampler(command: Command, dataset: Dataset) -> EpisodeSampler:
     t = command.training
-    return EpisodeSampler(dataset["val"], t.validation_way, t.validation_shot, t.validation_query, _VALIDATION_SEED)
+    try:
+        return EpisodeSampler(dataset["val"], t.validation_way, t.validation_shot, t.validation_query, _VALIDATION_SEED)
+    except InputError as error:
+        raise InputError(f"{error}; `{command_line(fitted(command.config, dataset))}` fits") from error
 
 
 def _discard(folder: Path) -> None:

@@ -139,7 +139,11 @@ def _compare(path: Path, backbone: str, expected: dict[str, Tensor], found: dict
 def _check_values(path: Path, name: str, tensor: Tensor, wanted: Tensor) -> None:
     if tensor.is_meta:
         raise InputError(f"cannot import {path}: {name} has no values (device meta); save the weights themselves")
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_floating_point() != wanted.is_floating_point():
+    if (
+        tensor.layout != torch.strided
+        or tensor.is_quantized
+        or tensor.is_floating_point() != wanted.is_floating_point()
+    ):
         raise InputError(f"cannot import {path}: {name} is {tensor.dtype}, {tensor.layout}; save plain {wanted.dtype}")
     if not torch.isfinite(tensor).all():
         raise InputError(f"cannot import {path}: {name} holds NaN or infinity; its training failed: take another one")
