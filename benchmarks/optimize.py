@@ -92,7 +92,7 @@ class Experiment:
             "config": self.config.to_dict(),
             "config_sha256": self.config.sha256(),
             "seed": self.seed,
-            "dataset": {"name": name, "fingerprint": fingerprint},
+            "dataset": {"name": name, "fingerprint": fingerprint, "pixels": self.task.pixels},
             "protocol": self.protocol(),
             "versions": versions(),
             "commit": commit(),

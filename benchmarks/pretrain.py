@@ -39,7 +39,7 @@ from fewshot.backbones.file import load_backbone, save_backbone
 from fewshot.backbones.foreign_weights import import_weights
 from fewshot.backbones.pretrain import CosineClassifier, Pretrainer, PretrainingFailed
 from fewshot.console import progress, run_command
-from fewshot.data.catalog import open_dataset
+from fewshot.data.catalog import open_dataset, pixels_of
 from fewshot.data.episodes import EpisodeSampler
 from fewshot.data.store import Dataset
 from fewshot.errors import InputError
@@ -183,7 +183,11 @@ class Pretraining:
             "config": self.command.to_dict(),
             "config_sha256": self.command.sha256(),
             "seed": self.seed,
-            "dataset": {"name": self.dataset.name, "fingerprint": self.dataset.fingerprint},
+            "dataset": {
+                "name": self.dataset.name,
+                "fingerprint": self.dataset.fingerprint,
+                "pixels": pixels_of(self.dataset),
+            },
             "versions": versions(),
             "commit": commit(),
             "device": device_name(self.device),

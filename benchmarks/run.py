@@ -30,7 +30,7 @@ from fewshot.backbones.file import BackboneInfo, read_info
 from fewshot.backbones.pretrain import PretrainingFailed
 from fewshot.console import run_command
 from fewshot.data.augment import Augment
-from fewshot.data.catalog import CATALOG, open_dataset
+from fewshot.data.catalog import CATALOG, open_dataset, pixels_of
 from fewshot.data.episodes import Episode, EpisodeSampler
 from fewshot.data.manifest import Manifest
 from fewshot.data.preprocess import Preprocess
@@ -175,7 +175,11 @@ class FewShotRun:
             "config_sha256": self.config.sha256(),
             "seed": self.seed,
             "transductive": self.learner.transductive,
-            "dataset": {"name": self.dataset.name, "fingerprint": self.dataset.fingerprint},
+            "dataset": {
+                "name": self.dataset.name,
+                "fingerprint": self.dataset.fingerprint,
+                "pixels": pixels_of(self.dataset),
+            },
             "backbone": None
             if self.backbone is None
             else {

@@ -56,6 +56,7 @@ def _facts(item: Item) -> dict[str, Any]:
     facts = {
         "dataset": first["dataset"]["name"],
         "dataset fingerprint": first["dataset"]["fingerprint"],
+        "pixels": first["dataset"].get("pixels") or "not recorded",
         "config SHA-256": first["config_sha256"],
         "test SHA-256": test["sha256"],
         "meta-parameters": first.get("meta_parameters"),

@@ -27,6 +27,7 @@ More: how many more of the unit would show this difference at 80 % power. Bold: 
 every other row on the same test, by paired intervals that exclude zero. T: transductive. Failed and diverged runs are
 counted, never averaged; pairs of which one diverged are dropped from the difference, which favours the method that
 diverges more."""
+_NOT_AS_PUBLISHED = ("resized", "re-encoded", "re-encoded, resized")
 _MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {c: f"\\{c}" for c in "\\|*`[]~$#!"}
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -107,7 +108,8 @@ def _texts(line: dict[str, Any]) -> dict[str, str]:
     accuracy = line["metric"] == "accuracy"
     paper = (line["paper"], line["paper_spread"])
     return {
-        **{name: str(line[name]) for name in ("dataset", "task", "source", "way", "shot")},
+        "dataset": line["dataset"] + (f" ({line['pixels']})" if line.get("pixels") in _NOT_AS_PUBLISHED else ""),
+        **{name: str(line[name]) for name in ("task", "source", "way", "shot")},
         "method": line["method"] + (" (T)" if line["transductive"] else ""),
         "regularizer": line["regularizer"],
         "settings": line["settings"],

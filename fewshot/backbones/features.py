@@ -5,8 +5,8 @@ One HDF5 file for a dataset and a backbone. Group per split with
     features       float32 [n, 1 + V, D], contiguous: of the plain image, then of V augmented versions of it
     class_offsets, class_names, file_names    as in the dataset's own file
 
-and the file attributes `schema_version`, `fingerprint` of the features and `key`: everything they depend on. A file whose
-key is not the one expected was made from other images or weights; it is made again, as a damaged one is.
+and the file attributes `schema_version`, `fingerprint` of the features and `key`: everything they depend on. A file
+whose key is not the one expected was made from other images or weights; it is made again, as a damaged one is.
 """
 
 from __future__ import annotations
