@@ -126,9 +126,9 @@ def _unwrapped(path: Path, content: Any) -> dict[str, Tensor]:
     return {str(name): tensor for name, tensor in content.items()}
 
 
-def _compare(path: Path, backbone: str, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
-    wrong = [name for name in expected if name not in found or found[name].shape != expected[name].shape]
-    wrong += [name for name in found if name not in expected]
+def _compare(path: Path, backbone: str, expected: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
+    wrong = [name for name in expected if name not in tensors or tensors[name].shape != expected[name].shape]
+    wrong += [name for name in tensors if name not in expected]
     if wrong:
         raise InputError(
             f"cannot import {path}: {len(wrong)} weights are missing, unknown or of another shape than in {backbone}"

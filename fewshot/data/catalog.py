@@ -32,7 +32,7 @@ _LOSSLESS = ("omniglot", "mnist", "fashion_mnist", "cifar10", "cifar100", "cifar
 
 
 def open_dataset(name: str, folder: Path | str, quiet: bool = False, kind: type[Split] | None = Split) -> Dataset:
-    """Open `folder/NAME.h5`; the embedded dataset `glyphs` is made there on first use.
+    """Open `folder/NAME.h5`; what knows how to make itself, such as the embedded `glyphs`, is made there on first use.
 
     Args:
         name: a name of the catalog, or of any file that a preparation command wrote to `folder`.
@@ -50,7 +50,9 @@ def open_dataset(name: str, folder: Path | str, quiet: bool = False, kind: type[
     if reason:
         raise InputError(reason)
     if not path.is_file():
-        glyphs.prepare(path, quiet)
+        make = CATALOG[name].make
+        assert make is not None  # otherwise it would be missing
+        make(path, quiet)
     dataset = Dataset.open(path)
     for split in dataset.splits.values():
         if kind is not None and type(split) is not kind:
@@ -83,7 +85,7 @@ def missing(name: str, folder: Path | str) -> str:
     """Why `open_dataset` finds nothing to open, naming the command that prepares it; "" where there is something."""
     folder = Path(folder)
     path = folder / f"{name}.h5"
-    if path.is_file() or name == glyphs.NAME:
+    if path.is_file() or (name in CATALOG and CATALOG[name].make is not None):
         return ""
     if name in CATALOG:
         return f"{path} does not exist; prepare it with `{CATALOG[name].command} --out {folder}`"

@@ -15,6 +15,7 @@ from fewshot.engine.unroll import Truncation, Unroll
 from fewshot.errors import InputError, one_of
 from fewshot.general.hand_designed import HAND_DESIGNED, hand_designed
 from fewshot.general.stepping import StepperFactory
+from fewshot.regularizers.penalty import core_penalty
 
 
 @dataclass(frozen=True)
@@ -60,19 +61,21 @@ class Imitation(Unroll):
         super().__post_init__()
         self._teachers = [self.teacher(weights) for weights in self.weights]
 
-    def _truncation(self, weights: Sequence[float]) -> Truncation:
+    def _truncation(self, step_weights: Sequence[float]) -> Truncation:
         self._detach()
         total, distances, penalties = self.weights.new_zeros(()), [], []
-        for _ in weights:
+        for _ in step_weights:
             _, gradient = self._losses(self.step)
             update, penalty = self._update(gradient)
             steps = zip(self._teachers, self.weights, gradient, strict=True)
             taught = torch.stack([teacher.step(*step) for teacher, *step in steps])
             distance = (taught - self.weights - update).square().mean() / 2
-            total = total + distance + self.regularizer.weight * penalty
+            total = total + distance + penalty
             distances.append(distance.detach())
-            penalties.append(self.regularizer.weight * penalty.detach())
+            penalties.append(penalty.detach())
             self.weights = taught
             self.step += 1
-        own = self.regularizer.weight * self.regularizer.per_unroll(self.core)
-        return Truncation(total + len(weights) * own, torch.stack(distances), torch.stack(penalties) + own.detach())
+        own = core_penalty(self.core, self.regularizer)
+        return Truncation(
+            total + len(step_weights) * own, torch.stack(distances), torch.stack(penalties) + own.detach()
+        )

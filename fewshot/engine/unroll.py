@@ -19,9 +19,10 @@ from torch.utils.checkpoint import checkpoint
 from fewshot.general.stepping import loss_and_gradient
 from fewshot.general.tasks import Problem
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
-from fewshot.optimizers.core import Hidden, inner_step
+from fewshot.optimizers.core import Hidden
 from fewshot.optimizers.observe import Memory
 from fewshot.regularizers.base import Regularizer
+from fewshot.regularizers.penalty import core_penalty, inner_step, weighted
 from fewshot.seeding import derive
 
 Weighting = Literal["linear", "authors_code", "uniform", "last"]
@@ -31,7 +32,7 @@ def step_weights(weighting: Weighting, truncation: int, length: int) -> list[flo
     """w_t of the steps of one truncation.
 
     Args:
-        weighting: linear: t = 1 … T within the truncation (section 4.1); authors_code: k T throughout truncation k,
+        weighting: linear: t = 1 … T within the truncation (section 4.3); authors_code: k T throughout truncation k,
             zero in the first; uniform: 1; last: 1 for the last step, else 0.
         truncation: k, counted from 0.
         length: T.
@@ -53,7 +54,7 @@ class Truncation(NamedTuple):
     loss: Tensor
     """Mean loss after each step, over networks: [T], no graph."""
     penalty: Tensor
-    """λ R per step: [T], no graph."""
+    """λ R per step, that of the core included: [T], no graph."""
 
 
 @dataclass
@@ -78,42 +79,44 @@ class Unroll:
         self._gradient: Tensor | None = None
         self._batches: tuple[int, list[Any]] = (-1, [])
 
-    def truncation(self, weights: Sequence[float]) -> Truncation:
-        """Advance by `len(weights)` steps; Eq. 5: Σ w_t (ℓ_t + λ R_t), each ℓ_t after its step.
+    def truncation(self, step_weights: Sequence[float]) -> Truncation:
+        """Advance by a step for each weight w_t; Eq. 5: Σ w_t (ℓ_t + λ R_t), each ℓ_t after its step.
 
         A penalty on the core itself counts once per step, so that λ means the same for every regularizer.
         """
         with contextlib.nullcontext() if self.recompute else self.core.unroll():
-            return self._truncation(weights)
+            return self._truncation(step_weights)
 
-    def _truncation(self, weights: Sequence[float]) -> Truncation:
+    def _truncation(self, step_weights: Sequence[float]) -> Truncation:
         self._detach()
         surrogate, losses, penalties = self.weights.new_zeros(()), [], []
-        for weight in weights:
+        for step_weight in step_weights:
             penalty = self._advance(self._observed())
             loss, slope = self._losses(self.step + (self.judged_on == "next"))
             self._gradient = slope if self.judged_on == "next" else None
             # the mean over networks, as everywhere: a larger meta-batch is a better estimate of the same
             pull = (slope * self.weights).sum() / len(self.problems)
-            surrogate = surrogate + weight * (pull + self.regularizer.weight * penalty)
+            surrogate = surrogate + step_weight * (pull + penalty)
             losses.append(loss.mean())
-            penalties.append(self.regularizer.weight * penalty.detach())
+            penalties.append(penalty.detach())
             self.step += 1
-        own = self.regularizer.weight * self.regularizer.per_unroll(self.core)
-        return Truncation(surrogate + sum(weights) * own, torch.stack(losses), torch.stack(penalties) + own.detach())
+        own = core_penalty(self.core, self.regularizer)
+        return Truncation(
+            surrogate + sum(step_weights) * own, torch.stack(losses), torch.stack(penalties) + own.detach()
+        )
 
     def _observed(self) -> Tensor:
         """The gradient [tasks, P] at the current weights on the step's batch."""
         return self._losses(self.step)[1] if self._gradient is None else self._gradient
 
     def _advance(self, gradient: Tensor) -> Tensor:
-        """One step of all networks; the regularizer's penalty."""
+        """One step of all networks; λ R of it."""
         update, penalty = self._update(gradient)
         self.weights = self.weights + update
         return penalty
 
     def _update(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """What the core adds to the weights [tasks, P] for a gradient there, and the regularizer's penalty."""
+        """What the core adds to the weights [tasks, P] for a gradient there, and λ R of that step."""
         state, self.memory = self.core.features(gradient, self.weights, self.memory)
         rows = state.reshape(-1, state.shape[-1])
         seed = derive(self.seed, "regularizer", self.step)
@@ -122,26 +125,24 @@ class Unroll:
         else:
             update, penalty, *hidden = self._core_step(seed, rows, *self.hidden)
         self.hidden = tuple(hidden)
-        return update.view_as(self.weights), penalty
+        return update.view_as(self.weights), weighted(self.regularizer, penalty)
 
     def _core_step(self, seed: int, rows: Tensor, *hidden: Tensor) -> tuple[Tensor, ...]:
         self.regularizer.reseed(seed)
         # what is recomputed runs after the truncation's context has ended
         with self.core.unroll() if self.recompute else contextlib.nullcontext():
-            step, penalty = inner_step(self.core, self.regularizer, rows, hidden)
-        if self.regularizer.options.reduction == "sum":
-            penalty = penalty / len(self.problems)
+            step, penalty = inner_step(self.core, self.regularizer, rows, hidden, networks=len(self.problems))
         return step.update, penalty, *step.next_hidden
 
     def _losses(self, step: int) -> tuple[Tensor, Tensor]:
         """Losses [tasks] of the current weights on the batches of `step`, and gradients [tasks, P]; no graph."""
         if self._batches[0] != step:  # with judged_on "same", a batch is needed twice in a row
             self._batches = step, [problem.batch(step) for problem in self.problems]
-        found = [
+        pairs = [
             loss_and_gradient(problem, weights, batch)
             for problem, weights, batch in zip(self.problems, self.weights, self._batches[1], strict=True)
         ]
-        losses, gradients = zip(*found, strict=True)
+        losses, gradients = zip(*pairs, strict=True)
         return torch.stack(losses), torch.stack(gradients)
 
     def _detach(self) -> None:

@@ -11,9 +11,13 @@ import torch
 from torch import Tensor
 
 from fewshot.errors import InputError
-from fewshot.optimizers.coordinatewise import check_hidden_size
+from fewshot.optimizers.coordinatewise import check_hidden_size, check_output_scale
+from fewshot.optimizers.core import Hidden
 from fewshot.optimizers.observe import LogSign
 from fewshot.optimizers.recurrent import TwoLayers
+
+LARGEST_P = 87
+"""e^p and e^-p are ordinary float32 numbers up to here."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,9 @@ class DMOptions:
 
     def __post_init__(self) -> None:
         check_hidden_size(self.hidden_size)
-        for name in ("p", "output_scale"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise InputError(f"{name} is {getattr(self, name)}; it must be positive and finite")
+        check_output_scale(self.output_scale)
+        if not 0 < self.p <= LARGEST_P:
+            raise InputError(f"p is {self.p}; it must be positive and at most {LARGEST_P}")
 
 
 class DM(TwoLayers):
@@ -48,6 +52,10 @@ class DM(TwoLayers):
         super().__init__(generator, options, inputs=2)
         self.features = LogSign(self.options.p)
         self.state_size = self.features.size
+
+    def equation(self, state: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        output, hidden = self.layers(state, hidden)
+        return self.options.output_scale * output, hidden
 
     def finish(self, output: Tensor) -> Tensor:
         return self.options.output_scale * output

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewshot.errors import InputError
-from fewshot.optimizers.coordinatewise import check_hidden_size
-from fewshot.optimizers.fast.cells import tanh
+from fewshot.optimizers.coordinatewise import check_hidden_size, check_output_scale
+from fewshot.optimizers.core import Hidden
+from fewshot.optimizers.fast.elementwise import tanh
 from fewshot.optimizers.observe import NormalizedMoments
 from fewshot.optimizers.recurrent import TwoLayers
 
@@ -34,8 +35,7 @@ class RNNpropOptions:
         check_hidden_size(self.hidden_size)
         if not 0 <= self.decay < 1:
             raise InputError(f"decay is {self.decay}; it must lie in [0, 1)")
-        if not 0 < self.output_scale < float("inf"):
-            raise InputError(f"output_scale is {self.output_scale}; it must be positive and finite")
+        check_output_scale(self.output_scale)
 
 
 class RNNprop(TwoLayers):
@@ -50,6 +50,10 @@ class RNNprop(TwoLayers):
         self.state_size, size = self.features.size, self.options.hidden_size
         start = nn.init.trunc_normal_(torch.empty(size, 2), std=0.1, a=-0.2, b=0.2, generator=generator)
         self.input, self.input_bias = nn.Parameter(start), nn.Parameter(torch.zeros(size))
+
+    def equation(self, state: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        output, hidden = self.layers(F.elu(state @ self.input.T + self.input_bias), hidden)
+        return -self.options.output_scale * torch.tanh(output), hidden
 
     def prepare(self, x: Tensor) -> Tensor:
         return F.elu(torch.addmm(self.input_bias[:, None], self.input, x))

@@ -15,7 +15,7 @@ from fewshot.errors import InputError
 
 CLASSES = 16
 BUDGET = [
-    *("--training.episodes", "4", "--training.validate-every", "4", "--training.validation-episodes", "2"),
+    *("--training.episodes", "4", "--training.validate-every", "2", "--training.validation-episodes", "2"),
     *("--test.episodes", "5", "--device", "cpu", "--quiet"),
 ]
 
