@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("fewshot", "data_prep")
+PACKAGES = ("fewshot", "data_prep", "benchmarks")
 
 
 def private_uses(code: str, folder: str) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fewshot.data.catalog import CATALOG, open_dataset
+from fewshot.data.catalog import CATALOG, open_dataset, pixels_of
 from fewshot.data.preprocess import normalize, to_unit
 from fewshot.data.store import Split, TokenSplit
 from fewshot.seeding import derive
@@ -57,6 +57,8 @@ class Examples:
     std: tuple[float, ...] | None = None
     vocabulary: int = 0
     """Numbers that stand for words in texts."""
+    pixels: str = ""
+    """What prepared images are beside the published ones (`catalog.pixels_of`)."""
 
     def sizes(self) -> dict[str, int]:
         """Examples per part."""
@@ -82,7 +84,9 @@ def prepared(name: str, folder: Path, validation: int, device: torch.device) -> 
     val, train = _cut(splits["train"], validation)
     entry = CATALOG[name]
     parts = {"train": train, "val": val, "test": splits["test"]}
-    return Examples(name, dataset.fingerprint, parts, entry.mean, entry.std, len(dataset.vocabulary()))
+    words = len(dataset.vocabulary())
+    pixels = "" if words else pixels_of(dataset)
+    return Examples(name, dataset.fingerprint, parts, entry.mean, entry.std, words, pixels)
 
 
 def _inputs(split: Split) -> Tensor:
@@ -97,9 +101,9 @@ def digits(device: torch.device) -> Examples:
     """scikit-learn's 1 797 handwritten digits of 8×8 pixels, cut into 1 197, 300 and 300; nothing is downloaded."""
     from sklearn.datasets import load_digits
 
-    found: Any = load_digits()
-    images = torch.from_numpy((found.images * (255 / 16)).round().astype(np.uint8))[:, None].to(device)
-    test, rest = _cut(Part(images, torch.from_numpy(found.target).long().to(device)), 300)
+    bunch: Any = load_digits()
+    images = torch.from_numpy((bunch.images * (255 / 16)).round().astype(np.uint8))[:, None].to(device)
+    test, rest = _cut(Part(images, torch.from_numpy(bunch.target).long().to(device)), 300)
     val, train = _cut(rest, 300)
     return Examples("digits", "scikit-learn-1797", {"train": train, "val": val, "test": test})
 

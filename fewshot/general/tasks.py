@@ -67,6 +67,8 @@ class Task:
     name: str
     dataset: tuple[str, str]
     """Name and fingerprint of the data."""
+    pixels: str = ""
+    """What prepared images are beside the published ones (`catalog.pixels_of`)."""
 
     def problem(self, stage: Stage, seed: int, batch_size: int) -> Problem:
         """The problem of a stage and a seed."""
@@ -98,7 +100,7 @@ class Classification(Task):
             classes: per stage, those that two are drawn from for each problem; None: every problem has all classes.
         """
         self.name, self.examples, self.net, self.augment, self.classes = name, examples, net, augment, classes
-        self.dataset = examples.name, examples.fingerprint
+        self.dataset, self.pixels = (examples.name, examples.fingerprint), examples.pixels
 
     def problem(self, stage: Stage, seed: int, batch_size: int) -> Problem:
         parts = self.examples.parts
@@ -109,7 +111,7 @@ class Classification(Task):
         return ClassificationProblem(self, train, held_out, seed, batch_size)
 
     def facts(self) -> dict[str, Any]:
-        classes = {stage: list(found) for stage, found in self.classes.items()} if self.classes else None
+        classes = {stage: list(chosen) for stage, chosen in self.classes.items()} if self.classes else None
         return {"weights": self.net.layout.total, "examples": self.examples.sizes(), "classes": classes}
 
 
