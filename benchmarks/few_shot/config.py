@@ -104,4 +104,8 @@ class RunConfig:
 
 
 def _plain(value: Any) -> Any:
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    """Options as a dictionary, without those that say of themselves that their default is left out."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    silent = {f.name for f in fields(value) if f.metadata.get("omit_default") and getattr(value, f.name) == f.default}
+    return {name: each for name, each in asdict(value).items() if name not in silent}

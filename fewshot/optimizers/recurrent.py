@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -97,6 +98,12 @@ class TwoLayers(RecurrentOptimizer):
 
     def known(self, hidden: Hidden) -> Hidden:
         return self.first.known(hidden[0].T), self.second.known(hidden[2].T)
+
+    def advance_(self, state: Tensor, hidden: Sequence[Tensor]) -> Tensor:
+        h1, c1, h2, c2 = hidden
+        self.first.advance_(self.prepare(state), h1, c1)
+        self.second.advance_(h1, h2, c2)
+        return self.finish(torch.addmm(self.output_bias[:, None], self.output, h2))[0]
 
     def read(self, x: Tensor, known: Hidden, hidden: Hidden) -> tuple[Tensor, Hidden]:
         h1, c1 = self.first(self.prepare(x), hidden[1].T, known[0])

@@ -5,8 +5,8 @@ Patrick H. Chen et al., "Learning to Learn with Better Convergence", 2020, as Xi
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from fewshot.errors import InputError, one_of
 from fewshot.nets.functional import uniform_fan_in
-from fewshot.optimizers.coordinatewise import check_hidden_size
+from fewshot.optimizers.coordinatewise import OMITTED_DEFAULT, check_hidden_size
 from fewshot.optimizers.core import Hidden, Response, Step, squared_distance
 from fewshot.optimizers.fast.cells import add_product, sigmoid_to_tanh_
 from fewshot.optimizers.observe import FullState, GradientRMS
@@ -49,6 +49,9 @@ class SimpleOptions:
     """Of the mean of gradients, in full features."""
     second_decay: float = 0.999
     """Of the mean of squared gradients, in full features."""
+    scale_free: bool = field(default=False, metadata=OMITTED_DEFAULT)
+    """Gradients enter the same for any multiple of a loss; else a small constant, 1e-5, is added to their mean
+    square, as in the published code."""
 
     def __post_init__(self) -> None:
         check_hidden_size(self.hidden_size)
@@ -66,7 +69,11 @@ class Simple(RecurrentOptimizer):
     def __init__(self, generator: torch.Generator, options: SimpleOptions | None = None) -> None:
         super().__init__(generator, options)
         o, size = self.options, self.options.hidden_size
-        self.features = GradientRMS() if o.features == "gradient_rms" else FullState(o.first_decay, o.second_decay)
+        if o.features == "gradient_rms":
+            self.features = GradientRMS(o.scale_free)
+        else:
+            self.features = FullState(o.first_decay, o.second_decay, o.scale_free)
+        self.rests_at_zero = o.features == "gradient_rms"
         self.columns, self.state_size = COLUMNS[o.features], self.features.size
         self.input = nn.Parameter(uniform_fan_in((size, self.state_size), size, generator))
         self.recurrent = nn.Parameter(uniform_fan_in((size, size), size, generator))
@@ -83,6 +90,12 @@ class Simple(RecurrentOptimizer):
     def read(self, x: Tensor, known: Hidden, hidden: Hidden) -> tuple[Tensor, Hidden]:
         update, h = _Read.apply(known[0], x, self.input, self.output, None)
         return update, (h.T,)
+
+    def advance_(self, state: Tensor, hidden: Sequence[Tensor]) -> Tensor:
+        z = (2 * self.recurrent) @ hidden[0]
+        add_product(z, 2 * self.input, state, out=z)
+        h = sigmoid_to_tanh_(z.sigmoid_(), out=hidden[0])
+        return (self.output @ h)[0]
 
     def response(self, step: Step, columns: slice) -> Response:
         return _ClosedForm(self, step, columns)

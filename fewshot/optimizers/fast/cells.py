@@ -20,9 +20,9 @@ def tanh(x: Tensor) -> Tensor:
     return _Tanh.apply(x)
 
 
-def sigmoid_to_tanh_(s: Tensor) -> Tensor:
-    """In place, from s = σ(2x) to tanh(x)."""
-    return torch.add(-torch.ones((), dtype=s.dtype), s, alpha=2, out=s)
+def sigmoid_to_tanh_(s: Tensor, out: Tensor | None = None) -> Tensor:
+    """From s = σ(2x) to tanh(x), in place unless told where to."""
+    return torch.add(-torch.ones((), dtype=s.dtype, device="cpu"), s, alpha=2, out=s if out is None else out)
 
 
 def add_product(known: Tensor, weight: Tensor, x: Tensor, out: Tensor | None = None) -> Tensor:
@@ -70,6 +70,24 @@ class LSTMCell(nn.Module):
         """From the input x [inputs, rows], the previous cell state c [H, rows] and `known` to the next h and c."""
         return _Gates.apply(torch.addmm(known, self.input, x), c)
 
+    def advance_(self, x: Tensor, h: Tensor, c: Tensor) -> None:
+        """`known` and `forward` in place and without a graph: h and c [H, rows] are the next ones afterwards."""
+        gates = self.known(h)
+        torch.addmm(gates, self.input, x, out=gates)
+        take, keep, candidate, show = _squash_(gates, self.size).split(self.size)
+        torch.addcmul(take.mul_(candidate), keep, c, out=c)
+        squashed = sigmoid_to_tanh_(torch.mul(c, 2, out=candidate).sigmoid_())
+        torch.mul(show, squashed, out=h)
+
+
+def _squash_(gates: Tensor, size: int) -> Tensor:
+    """In place, pre-activations [4 H, rows] to gates: tanh for the candidate, σ for the others."""
+    candidate = gates[2 * size : 3 * size]
+    candidate.mul_(2)
+    gates.sigmoid_()
+    sigmoid_to_tanh_(candidate)
+    return gates
+
 
 class _Gates(Function):
     """From pre-activations [4 H, rows] and cell state [H, rows] to the next output and cell state."""
@@ -77,11 +95,7 @@ class _Gates(Function):
     @staticmethod
     def forward(ctx, pre: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         size = len(c)
-        gates = pre.clone(memory_format=torch.contiguous_format)
-        candidate = gates[2 * size : 3 * size]
-        candidate.mul_(2)
-        gates.sigmoid_()
-        sigmoid_to_tanh_(candidate)
+        gates = _squash_(pre.clone(memory_format=torch.contiguous_format), size)
         take, keep, candidate, show = gates.split(size)
         next_c = torch.addcmul(take * candidate, keep, c)
         squashed = sigmoid_to_tanh_((2 * next_c).sigmoid_())
