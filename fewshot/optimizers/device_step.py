@@ -67,7 +67,7 @@ class DeviceStep:
         Args:
             mean_square: of the gradient of all weights of the network.
         """
-        self._advance(torch.tensor([mean_square], device=self._flat.device))
+        self._advance(torch.tensor([mean_square], dtype=torch.float32, device=self._flat.device))
         for move, update in zip(self._moves, self._flat.split(self._sizes), strict=True):
             weights = local(move.parameter)
             if move.weight_decay:

@@ -84,7 +84,7 @@ class StateBuffers:
             rows, device = rows + part.numel(), part.device
         # rows that lie a multiple of 4 KiB apart would compete for the same lines of a cache
         stride = rows + (16 if rows % 1024 < 16 else 0)
-        self.memory = [torch.empty(rows, device=device) for _ in names.memory]
+        self.memory = [torch.empty(rows, dtype=torch.float32, device=device) for _ in names.memory]
         self.hidden = [torch.empty(units, stride, dtype=hidden_dtype, device=device)[:, :rows] for units in names.units]
         self.seen = torch.empty(rows, dtype=torch.bool, device=device) if names.seen else None
         self.all_seen = self.seen is None
