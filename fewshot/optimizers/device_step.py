@@ -107,8 +107,8 @@ class DeviceStep:
         for run, nonzero in zip(
             self._runs(), (self._flat != 0).split([r.stop - r.start for r in self._runs()]), strict=True
         ):
-            buffers.seen[run] |= nonzero
-        unseen = ~torch.cat([buffers.seen[run] for run in self._runs()])
+            buffers.seen[run].masked_fill_(nonzero, 1)
+        unseen = torch.cat([buffers.seen[run] for run in self._runs()]) == 0
         buffers.all_seen = bool(buffers.seen.all())
         if not unseen.any():
             return still

@@ -19,7 +19,8 @@ class StateNames:
     """What the state of a parameter consists of, by name: tensors of its shape.
 
     `memory_I` of the features; `hidden_I_U`, unit U of the core's I-th hidden; and, for a core that would move on a
-    gradient of zero, `seen`: which weights have had another gradient yet.
+    gradient of zero, `seen`: 1 for weights that have had another gradient yet, else 0. Floating-point numbers all, for
+    tools that take states of one type alone.
     """
 
     def __init__(self, core: CoordinatewiseOptimizer) -> None:
@@ -57,7 +58,7 @@ class StateNames:
         if any(part.numel() != parameter.numel() for part in [*state["memory"], *hidden]):
             raise InputError(f"a state is not of a parameter of shape {tuple(parameter.shape)}; it belongs to another")
         found: dict[str, Any] = {name: part.view(parameter.shape) for name, part in named}
-        return found | {name: torch.ones(parameter.shape, dtype=torch.bool) for name in self.seen}
+        return found | {name: torch.ones(parameter.shape) for name in self.seen}
 
 
 class StateBuffers:
@@ -86,7 +87,7 @@ class StateBuffers:
         stride = rows + (16 if rows % 1024 < 16 else 0)
         self.memory = [torch.empty(rows, dtype=torch.float32, device=device) for _ in names.memory]
         self.hidden = [torch.empty(units, stride, dtype=hidden_dtype, device=device)[:, :rows] for units in names.units]
-        self.seen = torch.empty(rows, dtype=torch.bool, device=device) if names.seen else None
+        self.seen = torch.empty(rows, dtype=hidden_dtype, device=device) if names.seen else None
         self.all_seen = self.seen is None
         """Whether every weight has had a gradient other than zero; false is always right."""
         lines = [*self.memory, *(unit for part in self.hidden for unit in part)]
@@ -130,4 +131,4 @@ class StateBuffers:
         for part, start in zip(self.hidden, core.init_hidden(len(weights)), strict=True):
             part[:, place] = start.T
         if self.seen is not None:
-            self.seen[place] = False
+            self.seen[place] = 0

@@ -97,7 +97,7 @@ def check_shards(parameters: Iterable[Tensor], process_group: Any) -> None:
                 raise InputError("process_group is for plain tensors; a DTensor knows over which processes it lies")
             if any(placement.is_partial() for placement in divided.placements):
                 raise InputError("a parameter is a DTensor of partial sums; redistribute it to shards or replicas")
-        elif type(parameter).__name__ == "FlatParameter":
+        elif getattr(parameter, "_is_flat_param", False):
             raise InputError("FSDP has padded the parameters; make it with use_orig_params=True")
         elif getattr(parameter, "_fsdp_flattened", False) and process_group is None:
             raise InputError(

@@ -287,9 +287,9 @@ class LearnedOptimizer(torch.optim.Optimizer):
         """A state that came from outside, where its parameter is and in the types that states have here."""
         state = dict(self._names.upgraded(state, parameter))
         self._names.check(state, parameter)
-        dtypes = dict.fromkeys(self._names.memory, torch.float32) | dict.fromkeys(self._names.hidden, self.state_dtype)
-        dtypes |= dict.fromkeys(self._names.seen, torch.bool)
-        return state | {name: state[name].to(parameter.device, dtype) for name, dtype in dtypes.items()}
+        exact = {name: state[name].to(parameter.device, torch.float32) for name in self._names.memory}
+        others = (*self._names.hidden, *self._names.seen)
+        return state | exact | {name: state[name].to(parameter.device, self.state_dtype) for name in others}
 
     def __getstate__(self) -> dict[str, Any]:
         own = ("core", "nonfinite", "state_dtype", "skipped_steps", "_made_with")

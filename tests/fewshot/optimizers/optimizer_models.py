@@ -4,9 +4,9 @@ import torch
 from torch import nn
 
 
-def make_model(dtype=torch.float32, seed=2):
-    model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)).to(dtype)
-    generator = torch.Generator().manual_seed(seed)
+def make_model(dtype=torch.float32, units=5):
+    model = nn.Sequential(nn.Linear(6, units), nn.Tanh(), nn.Linear(units, 3)).to(dtype)
+    generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))

@@ -1,4 +1,4 @@
-"""One table of behaviours of torch's optimizers, for every shipped learned optimizer, with `torch.optim.Adam` beside."""
+"""One table of behaviours of torch's optimizers, for every shipped learned optimizer and `torch.optim.Adam` beside."""
 
 import copy
 import gc
