@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fewshot.errors import InputError
 from fewshot.optimizers.core import NeuralOptimizer
+from fewshot.optimizers.fast.native import NativeStep
 from fewshot.optimizers.observe import Features
 
 OMITTED_DEFAULT: Mapping[str, Any] = {"omit_default": True}
@@ -59,6 +60,10 @@ class CoordinatewiseOptimizer(NeuralOptimizer):
         for part, new in zip(hidden, following, strict=True):
             part.copy_(new.T)
         return update[:, 0]
+
+    def native_step(self) -> NativeStep | None:
+        """`advance_` in compiled code, to rounding, with the weights as they are now; None where there is none."""
+        return None
 
 
 def check_hidden_size(size: int) -> None:

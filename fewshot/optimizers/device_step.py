@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fewshot.optimizers.blocks import blocks
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
+from fewshot.optimizers.fast.native import NativeStep
 from fewshot.optimizers.observe import Memory
 from fewshot.optimizers.parameter_state import StateBuffers
 from fewshot.optimizers.shards import Groups, groups_of, local, local_gradient
@@ -31,15 +32,19 @@ class DeviceStep:
     All vectors [n] are of the weights of `moves`, one after another.
     """
 
-    def __init__(self, core: CoordinatewiseOptimizer, buffers: StateBuffers, moves: list[Move]) -> None:
+    def __init__(
+        self, core: CoordinatewiseOptimizer, advance: NativeStep, buffers: StateBuffers, moves: list[Move]
+    ) -> None:
         """Gather the gradient.
 
         Args:
             core: on the device.
+            advance: its `advance_`, or what stands for it.
             buffers: with the states of the parameters.
             moves: what is to move, in the order of `buffers`.
         """
         self._core, self._buffers, self._moves = core, buffers, moves
+        self._advance_rows = advance
         self._sizes = [buffers.places[m.parameter].stop - buffers.places[m.parameter].start for m in moves]
         parts = [(local_gradient(move.parameter), move) for move in moves]
         self._flat = torch.cat([_vector(-g if m.maximize else g) for g, m in parts if g is not None])
@@ -67,7 +72,8 @@ class DeviceStep:
         Args:
             mean_square: of the gradient of all weights of the network.
         """
-        self._advance(torch.tensor([mean_square], dtype=torch.float32, device=self._flat.device))
+        with self._core.unroll():
+            self._advance(torch.tensor([mean_square], dtype=torch.float32, device=self._flat.device))
         for move, update in zip(self._moves, self._flat.split(self._sizes), strict=True):
             weights = local(move.parameter)
             if move.weight_decay:
@@ -91,7 +97,7 @@ class DeviceStep:
                     state, following = whole[0][here], [part[here] for part in whole[1]]
                 for part, new in zip(memory, following, strict=True):
                     part.copy_(new)
-                flat[here] = _advanced(self._core, state.T, hidden)
+                flat[here] = _advanced(self._advance_rows, state.T, hidden)
 
     def _observed_at_once(self, weights: Tensor) -> tuple[Tensor, Memory]:
         """The state columns of all weights, and their next memory."""
@@ -128,10 +134,10 @@ class DeviceStep:
             start += run.stop - run.start
 
 
-def _advanced(core: CoordinatewiseOptimizer, state: Tensor, hidden: list[Tensor]) -> Tensor:
+def _advanced(advance: NativeStep, state: Tensor, hidden: list[Tensor]) -> Tensor:
     """The updates [rows] for a state [F, rows]; hidden, each [units, rows] and of any type, moves on."""
     exact = [part.float() for part in hidden]
-    update = core.advance_(state, exact)
+    update = advance(state, exact)
     for part, new in zip(hidden, exact, strict=True):
         if part.dtype != new.dtype:
             part.copy_(new)

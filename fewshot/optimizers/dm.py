@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fewshot.errors import InputError
 from fewshot.optimizers.coordinatewise import OMITTED_DEFAULT, check_hidden_size
+from fewshot.optimizers.fast.native import NativeStep
 from fewshot.optimizers.observe import LogSign
 from fewshot.optimizers.recurrent import TwoLayers
 
@@ -50,6 +51,9 @@ class DM(TwoLayers):
         super().__init__(generator, options, inputs=2)
         self.features = LogSign(self.options.p, self.options.scale_free)
         self.state_size = self.features.size
+
+    def native_step(self) -> NativeStep | None:
+        return self.native_layers() if type(self) is DM else None
 
     def finish(self, output: Tensor) -> Tensor:
         return self.options.output_scale * output

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fewshot.errors import InputError
 from fewshot.optimizers.coordinatewise import OMITTED_DEFAULT, check_hidden_size
 from fewshot.optimizers.fast.cells import tanh
+from fewshot.optimizers.fast.native import NativeStep
 from fewshot.optimizers.observe import NormalizedMoments
 from fewshot.optimizers.recurrent import TwoLayers
 
@@ -55,6 +56,9 @@ class RNNprop(TwoLayers):
 
     def prepare(self, x: Tensor) -> Tensor:
         return F.elu(torch.addmm(self.input_bias[:, None], self.input, x))
+
+    def native_step(self) -> NativeStep | None:
+        return self.native_layers((self.input, self.input_bias)) if type(self) is RNNprop else None
 
     def finish(self, output: Tensor) -> Tensor:
         return -self.options.output_scale * tanh(output)

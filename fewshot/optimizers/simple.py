@@ -18,6 +18,7 @@ from fewshot.errors import InputError, one_of
 from fewshot.nets.functional import uniform_fan_in
 from fewshot.optimizers.coordinatewise import OMITTED_DEFAULT, check_hidden_size
 from fewshot.optimizers.core import Hidden, Response, Step, squared_distance
+from fewshot.optimizers.fast import native
 from fewshot.optimizers.fast.cells import add_product, sigmoid_to_tanh_
 from fewshot.optimizers.observe import FullState, GradientRMS
 from fewshot.optimizers.recurrent import RecurrentOptimizer, RecurrentResponse
@@ -96,6 +97,9 @@ class Simple(RecurrentOptimizer):
         add_product(z, 2 * self.input, state, out=z)
         h = sigmoid_to_tanh_(z.sigmoid_(), out=hidden[0])
         return (self.output @ h)[0]
+
+    def native_step(self) -> native.NativeStep | None:
+        return native.simple(self.input, self.recurrent, self.output) if type(self) is Simple else None
 
     def response(self, step: Step, columns: slice) -> Response:
         return _ClosedForm(self, step, columns)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fewshot.errors import InputError, one_of
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
 from fewshot.optimizers.device_step import DeviceStep, Move
+from fewshot.optimizers.fast.native import NativeStep
 from fewshot.optimizers.optimizer_file import load_optimizer
 from fewshot.optimizers.parameter_state import StateBuffers, StateNames
 from fewshot.optimizers.shards import Groups, check_shards, groups_of, pooled, zero_redundancy_group
@@ -113,7 +114,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
     def _prepare(self) -> None:
         """What is not saved."""
         self._names = StateNames(self.core)
-        self._cores: dict[torch.device, CoordinatewiseOptimizer] = {}
+        self._cores: dict[torch.device, tuple[CoordinatewiseOptimizer, NativeStep]] = {}
         self._buffers: dict[torch.device, StateBuffers] = {}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -206,15 +207,19 @@ class LearnedOptimizer(torch.optim.Optimizer):
     def _on_device(self, device: torch.device, moves: list[Move]) -> DeviceStep:
         here = [move for move in moves if move.parameter.device == device]
         if device not in self._cores:
-            self._cores[device] = copy.deepcopy(self.core).to(device)
-        core, buffers = self._cores[device], self._buffers.get(device)
+            core = copy.deepcopy(self.core).to(device)
+            native = core.native_step() if device.type == "cpu" else None
+            self._cores[device] = core, native or core.advance_
+        buffers = self._buffers.get(device)
         moving = {move.parameter for move in here}
         if buffers is None or not buffers.hold(self.state, moving):
             kept = {p for g in self.param_groups for p in g["params"] if p.device == device and self.state.get(p)}
             stay = [p for g in self.param_groups for p in dict.fromkeys(g["params"]) if p in moving | kept]
-            buffers = StateBuffers(core, self._names, self.state, stay, self.state_dtype)
+            buffers = StateBuffers(self._cores[device][0], self._names, self.state, stay, self.state_dtype)
             self._buffers[device] = buffers
-        return DeviceStep(core, buffers, sorted(here, key=lambda move: buffers.places[move.parameter].start))
+        return DeviceStep(
+            *self._cores[device], buffers, sorted(here, key=lambda move: buffers.places[move.parameter].start)
+        )
 
     def _groups(self) -> list[Groups]:
         """The ways in which parameters are divided over processes, the same list in each of them."""
