@@ -9,15 +9,15 @@ from torch import Tensor
 
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
 
-CPU_BLOCK, DEVICE_BLOCK = 1 << 14, 1 << 20
-"""Weights that a core steps at a time: its intermediate results then stay in a CPU's cache, or in a device's memory."""
+BLOCK = 1 << 20
+"""Weights that a core steps at a time: what bounds its memory on large networks."""
+CPU_BLOCK = 1 << 14
+"""On a CPU, where the intermediate results then stay in the cache; the last bits of a step depend on it."""
 
 
-def blocks(rows: int, device: torch.device) -> Iterator[slice]:
-    """Slices of about the same size, none over what the device takes at a time, that make up `rows` rows."""
-    count = -(-rows // (CPU_BLOCK if device.type == "cpu" else DEVICE_BLOCK))
-    size = -(-rows // max(count, 1))
-    return (slice(start, min(start + size, rows)) for start in range(0, rows, max(size, 1)))
+def blocks(rows: int, size: int) -> Iterator[slice]:
+    """Slices of `size` rows, the last of what is left."""
+    return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
 
 
 def hidden_rows(core: CoordinatewiseOptimizer, rows: int) -> list[Tensor]:
@@ -35,5 +35,5 @@ def advance(core: CoordinatewiseOptimizer, state: Tensor, hidden: Sequence[Tenso
     Returns:
         The updates, [P].
     """
-    parts = [core.advance_(state[b].T, [h[:, b] for h in hidden]) for b in blocks(len(state), state.device)]
+    parts = [core.advance_(state[b].T, [h[:, b] for h in hidden]) for b in blocks(len(state), BLOCK)]
     return torch.cat(parts) if parts else state.new_empty(0)

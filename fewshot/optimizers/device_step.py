@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fewshot.optimizers.blocks import blocks
+from fewshot.optimizers import blocks
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
 from fewshot.optimizers.fast.native import NativeStep
 from fewshot.optimizers.observe import Memory
@@ -126,9 +126,9 @@ class DeviceStep:
 
     def _blocks(self) -> Iterator[tuple[slice, slice]]:
         """Pieces of the weights: where they lie in the buffers, and in the vectors here."""
-        start = 0
+        start, size = 0, blocks.CPU_BLOCK if self._flat.device.type == "cpu" else blocks.BLOCK
         for run in self._runs():
-            for block in blocks(run.stop - run.start, self._flat.device):
+            for block in blocks.blocks(run.stop - run.start, size):
                 place = slice(run.start + block.start, run.start + block.stop)
                 yield place, slice(start + block.start, start + block.stop)
             start += run.stop - run.start
