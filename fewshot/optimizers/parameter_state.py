@@ -71,7 +71,7 @@ class StateBuffers:
         self,
         core: CoordinatewiseOptimizer,
         names: StateNames,
-        states: MutableMapping[nn.Parameter, dict[str, Any]],
+        states: MutableMapping[Any, dict[str, Any]],
         parameters: Iterable[nn.Parameter],
         hidden_dtype: torch.dtype,
     ) -> None:
@@ -104,7 +104,7 @@ class StateBuffers:
             self._views[parameter] = [(name, like(parameter, view)) for name, view in views]
             state.update(self._views[parameter])
 
-    def hold(self, states: MutableMapping[nn.Parameter, dict[str, Any]], parameters: Iterable[nn.Parameter]) -> bool:
+    def hold(self, states: MutableMapping[Any, dict[str, Any]], parameters: Iterable[nn.Parameter]) -> bool:
         """Whether the states of all these parameters are views of these buffers, and not put in from outside."""
         for parameter in parameters:
             state, views = states[parameter], self._views.get(parameter)

@@ -16,17 +16,16 @@ Groups = tuple[Any, ...]
 """The process groups over which a parameter is divided; `()` where this process has all of it."""
 
 
-def local(tensor: Tensor) -> Tensor:
+def local(tensor: Any) -> Tensor:
     """What this process holds of a tensor; the tensor itself unless it is a DTensor. Shares its memory."""
-    return tensor.to_local() if _is_dtensor(tensor) else tensor  # pyright: ignore[reportCallIssue]
+    return tensor.to_local() if _is_dtensor(tensor) else tensor
 
 
-def local_gradient(parameter: Tensor) -> Tensor | None:
+def local_gradient(parameter: Any) -> Tensor | None:
     """What this process holds of a parameter's gradient, divided as the parameter is."""
     gradient = parameter.grad
     if gradient is not None and _is_dtensor(gradient):
-        placements: Any = parameter
-        gradient = gradient.redistribute(placements=placements.placements)  # pyright: ignore[reportCallIssue]
+        gradient = gradient.redistribute(placements=parameter.placements)
     return None if gradient is None else local(gradient)
 
 
@@ -112,9 +111,10 @@ def zero_redundancy_group() -> Any:
     It keeps its `process_group` for itself, and gives an optimizer that it makes no other sign.
     """
     module = sys.modules.get("torch.distributed.optim.zero_redundancy_optimizer")
-    frame = sys._getframe(1) if module else None
-    while module and frame:
-        if isinstance(maker := frame.f_locals.get("self"), module.ZeroRedundancyOptimizer):
+    frame = None if module is None else sys._getframe(1)
+    while module is not None and frame is not None:
+        maker: Any = frame.f_locals.get("self")
+        if isinstance(maker, module.ZeroRedundancyOptimizer):
             return maker.process_group
         frame = frame.f_back
     return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-import numbers
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,14 +18,13 @@ from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
 from fewshot.optimizers.device_step import DeviceStep, Move
 from fewshot.optimizers.fast.native import NativeStep
 from fewshot.optimizers.optimizer_file import load_optimizer
+from fewshot.optimizers.parameter_groups import check_group, rates, renamed
 from fewshot.optimizers.parameter_state import StateBuffers, StateNames
 from fewshot.optimizers.shards import Groups, check_shards, groups_of, pooled, zero_redundancy_group
 from fewshot.weights_file import weights_sha256
 
 NonFinite = Literal["skip", "leave_out"]
 STATE_DTYPES = (torch.float32, torch.bfloat16)
-_OF_SCHEDULES = {"initial_lr", "max_lr", "min_lr", "swa_lr", "base_momentum", "max_momentum", "name", "param_names"}
-"""What schedules and trainers of torch and Lightning keep in parameter groups."""
 _UNSET: Any = object()
 
 
@@ -98,7 +96,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         self.process_group = zero_redundancy_group() if process_group is None else process_group
         self.skipped_steps = 0
         """Steps left undone because a gradient was not finite."""
-        self._made_with = {"optimizer": optimizer, "nonfinite": nonfinite, "state_dtype": state_dtype}
+        self._arguments = {"optimizer": optimizer, "nonfinite": nonfinite, "state_dtype": state_dtype}
         self._prepare()
         weights = {name: weight.detach().cpu() for name, weight in self.core.effective_weights().items()}
         defaults = {
@@ -118,33 +116,16 @@ class LearnedOptimizer(torch.optim.Optimizer):
         self._buffers: dict[torch.device, StateBuffers] = {}
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        super().add_param_group(_renamed(param_group) if isinstance(param_group, dict) else param_group)
+        super().add_param_group(renamed(param_group) if isinstance(param_group, dict) else param_group)
         group = self.param_groups[-1]
         try:
-            self._check_group(group)
+            check_group(group, self.defaults, self._arguments)
+            check_shards(group["params"], self.process_group)
         except InputError:
             self.param_groups.pop()
             raise
 
-    def _check_group(self, group: dict[str, Any]) -> None:
-        for name, value in self._made_with.items():  # ZeroRedundancyOptimizer puts all arguments into groups
-            if name in group and group[name] is not value:
-                raise InputError(f"a parameter group sets {name}; it is the same for all groups")
-        unknown = [key for key in group if key not in {"params", *self.defaults, *self._made_with, *_OF_SCHEDULES}]
-        if unknown or group["momentum"] is not None:
-            raise InputError(
-                f"a parameter group sets {', '.join(map(repr, unknown or ['momentum']))}, which learned optimizers do "
-                "not have; it may set lr, weight_decay and maximize"
-            )
-        _check_number("lr", group["lr"])
-        _check_number("weight_decay", group["weight_decay"])
-        if not isinstance(group["maximize"], bool):
-            raise InputError(f"maximize is {group['maximize']!r}; it must be True or False")
-        if any(p.is_complex() for p in group["params"]):
-            raise InputError("a parameter is complex; learned optimizers take real numbers, see torch.view_as_real")
-        check_shards(group["params"], self.process_group)
-
-    @torch._disable_dynamo
+    @torch._disable_dynamo  # pyright: ignore[reportPrivateImportUsage]
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move all parameters that have a gradient.
 
@@ -188,11 +169,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         """What is to move, each parameter once."""
         moves: dict[nn.Parameter, Move] = {}
         for group in self.param_groups:
-            if "scale" in group:
-                raise InputError("a parameter group has 'scale' put in; it is called 'lr' since version 0.2.0")
-            options = [float(group["lr"]), float(group["weight_decay"])]
-            if not all(map(math.isfinite, options)):
-                raise InputError(f"lr is {options[0]} and weight_decay {options[1]}; both must be finite")
+            lr, weight_decay = rates(group)
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
@@ -201,7 +178,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
                         "a gradient is sparse; learned optimizers need dense ones, such as nn.Embedding(sparse=False) "
                         "gives"
                     )
-                moves[parameter] = Move(parameter, options[0], options[1], group["maximize"])
+                moves[parameter] = Move(parameter, lr, weight_decay, group["maximize"])
         return list(moves.values())
 
     def _on_device(self, device: torch.device, moves: list[Move]) -> DeviceStep:
@@ -228,7 +205,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
 
     def _pooled_squares(self, parts: list[DeviceStep]) -> tuple[float, float]:
         """The sum of squares of the whole gradient, and its size."""
-        if self.process_group is _LOST:
+        if self.process_group == _LOST:
             raise InputError("this optimizer was copied without its process group; set its `process_group` again")
         sums: dict[Groups, list[float]] = {groups: [0.0, 0.0] for groups in self._groups()}
         sums = defaultdict(lambda: [0.0, 0.0], sums)
@@ -242,20 +219,25 @@ class LearnedOptimizer(torch.optim.Optimizer):
         square, count = pooled(sums, device)
         return square, count
 
-    @torch._disable_dynamo
     def state_dict(self) -> dict[str, Any]:
         """As every optimizer's; the tensors are copies, each with a memory of its own."""
-        found = super().state_dict()
-        return {**found, "state": {key: _cloned(state) for key, state in found["state"].items()}}
+        # before those of others
+        handle = self.register_state_dict_post_hook(lambda _, state: self._with_copies(state), prepend=True)
+        try:
+            return super().state_dict()
+        finally:
+            handle.remove()
 
-    @torch._disable_dynamo
+    def _with_copies(self, state_dict: dict[str, Any]) -> dict[str, Any]:
+        return {**state_dict, "state": {key: _cloned(state) for key, state in state_dict["state"].items()}}
+
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue exactly where another instance's `state_dict()` was taken, one of version 0.1.0 too.
 
         Raises:
             InputError: where that had another learned optimizer, or parameters of other shapes.
         """
-        handle = self.register_load_state_dict_pre_hook(LearnedOptimizer._checked)  # after those of others
+        handle = self.register_load_state_dict_pre_hook(lambda _, state: self._checked(state))  # after those of others
         try:
             super().load_state_dict(dict(state_dict))
         finally:
@@ -272,15 +254,15 @@ class LearnedOptimizer(torch.optim.Optimizer):
                 "LearnedOptimizer with the name or file that it was made with"
             )
         states = {key: _Unseen(_cloned(state)) for key, state in state_dict["state"].items()}
-        return {**state_dict, "state": states, "param_groups": [self.defaults | _renamed(group) for group in groups]}
+        return {**state_dict, "state": states, "param_groups": [self.defaults | renamed(group) for group in groups]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "core" in state:  # a copy, not a state that is loaded
             self.__dict__.update({"nonfinite": "skip", "state_dtype": torch.float32, "process_group": None})
-            self.__dict__.update({"skipped_steps": 0, "_made_with": {}, **state})
+            self.__dict__.update({"skipped_steps": 0, "_arguments": {}, **state})
             self._prepare()
         defaults = {"lr": 1.0, "weight_decay": 0.0, "maximize": False, "momentum": None}
-        groups = [defaults | _renamed(group) for group in state["param_groups"]]
+        groups = [defaults | renamed(group) for group in state["param_groups"]]
         states: defaultdict[Any, Any] = defaultdict(dict)
         for key, found in state["state"].items():
             states[key] = found.state if isinstance(found, _Unseen) else found
@@ -297,7 +279,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         return state | exact | {name: state[name].to(parameter.device, self.state_dtype) for name in others}
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("core", "nonfinite", "state_dtype", "skipped_steps", "_made_with")
+        own = ("core", "nonfinite", "state_dtype", "skipped_steps")
         states = defaultdict(dict, {key: _cloned(state) for key, state in self.state.items()})
         lost = {"process_group": None if self.process_group is None else _LOST}
         return {**super().__getstate__(), "state": states, **{name: getattr(self, name) for name in own}, **lost}
@@ -322,21 +304,6 @@ def _cloned(state: dict[str, Any]) -> dict[str, Any]:
         return value.clone() if isinstance(value, Tensor) else value
 
     return {name: clone(value) for name, value in state.items()}
-
-
-def _renamed(group: dict[str, Any]) -> dict[str, Any]:
-    """A parameter group with `lr` where it has the `scale` of version 0.1.0."""
-    if "scale" not in group:
-        return group
-    if "lr" in group:
-        raise InputError("a parameter group sets both lr and scale; scale is its old name")
-    return {"lr" if key == "scale" else key: value for key, value in group.items()}
-
-
-def _check_number(name: str, value: Any) -> None:
-    number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
-    if isinstance(number, bool) or not isinstance(number, numbers.Real) or not 0 <= number < float("inf"):
-        raise InputError(f"{name} is {value!r}; it must be a finite number of at least 0")
 
 
 @contextlib.contextmanager
