@@ -215,7 +215,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
                 sums[groups][1] += count
         if not sums:
             return 0.0, 0.0
-        device = self.param_groups[0]["params"][0].device
+        device = next(p.device for g in self.param_groups for p in g["params"])
         square, count = pooled(sums, device)
         return square, count
 
@@ -263,6 +263,8 @@ class LearnedOptimizer(torch.optim.Optimizer):
             self._prepare()
         defaults = {"lr": 1.0, "weight_decay": 0.0, "maximize": False, "momentum": None}
         groups = [defaults | renamed(group) for group in state["param_groups"]]
+        if "defaults" in state:
+            state = {**state, "defaults": defaults | renamed(state["defaults"])}
         states: defaultdict[Any, Any] = defaultdict(dict)
         for key, found in state["state"].items():
             states[key] = found.state if isinstance(found, _Unseen) else found

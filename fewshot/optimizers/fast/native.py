@@ -1,7 +1,7 @@
 """Inference steps of recurrent optimizers in C++, compiled where they are first used.
 
 On a CPU, a step of tensor operations is a dozen passes over memory; `rows.cpp` makes one. Where there is no compiler,
-or the environment has `FEWSHOT_NATIVE=0`, everything works without it, a third as fast; the two differ by rounding.
+or the environment has `FEWSHOT_NATIVE=0`, everything works without it, more slowly; the two differ by rounding.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def library() -> ctypes.CDLL | None:
     compiler = shutil.which(os.environ.get("CXX", "c++"))
     if os.environ.get("FEWSHOT_NATIVE", "1") == "0" or compiler is None:
         return None
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
+    # no home, no process, no permission, no library: whatever it is, there is the other way
+    with contextlib.suppress(OSError, RuntimeError, AttributeError, subprocess.SubprocessError):
         return ctypes.CDLL(str(_compiled(compiler)))
     return None
 

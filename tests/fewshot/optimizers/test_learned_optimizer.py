@@ -291,6 +291,27 @@ def test_states_of_version_0_1_0_go_on(name):
     assert "scale" not in optimizer.param_groups[0]
 
 
+def test_pickles_of_version_0_1_0_go_on():
+    model, core = make_model(), make_core("simple")
+    sha256 = fewshot.LearnedOptimizer(model.parameters(), core).defaults["core"]
+    parameters = list(model.parameters())
+    states = {p: {"memory": [], "hidden": [torch.zeros(20, p.numel())]} for p in parameters}
+    optimizer = fewshot.LearnedOptimizer.__new__(fewshot.LearnedOptimizer)
+    optimizer.__setstate__(
+        {
+            "defaults": {"scale": 1.0, "core": sha256},
+            "state": states,
+            "param_groups": [{"params": parameters, "scale": 0.5, "core": sha256}],
+            "core": core,
+        }
+    )
+    assert optimizer.param_groups[0]["lr"] == 0.5
+    optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(2))]})
+    other = make_model()
+    expected = take_steps(other, fewshot.LearnedOptimizer(other.parameters(), core, lr=0.5), range(3))
+    assert torch.equal(take_steps(model, optimizer, range(3)), expected)
+
+
 @pytest.mark.parametrize("name", LEARNED)
 def test_weight_decay_takes_a_share_of_the_weights_before_the_step(name):
     model, core = make_model(), make_core(name)
