@@ -6,17 +6,14 @@
 #include <cstring>
 
 typedef float vec __attribute__((vector_size(32), aligned(4), may_alias));
-typedef int mask __attribute__((vector_size(32)));
 
-enum { ROWS = 16, OUTPUTS = 5 };
-
-static inline vec select(mask where, vec yes, vec no) { return (vec)(((mask)yes & where) | ((mask)no & ~where)); }
+enum { VECTORS = 2, ROWS = 8 * VECTORS, OUTPUTS = 5 };
 
 // A rational function, to a few units in the last place everywhere; beyond the bound float32 has nothing but 1.
 static inline vec tanh_of(vec x) {
   const vec bound = (vec){} + 7.90531110763549805f;
-  x = select(x > bound, bound, x);
-  x = select(x < -bound, -bound, x);
+  x = x > bound ? bound : x;
+  x = x < -bound ? -bound : x;
   const vec s = x * x;
   vec p = s * -2.76076847742355e-16f + 2.00018790482477e-13f;
   p = p * s + -8.60467152213735e-11f;
@@ -34,7 +31,7 @@ static inline vec sigmoid_of(vec x) { return tanh_of(x * 0.5f) * 0.5f + 0.5f; }
 
 static inline vec elu_of(vec x) {  // e^x - 1 = 2 t / (1 - t), t = tanh(x / 2)
   const vec t = tanh_of(x * 0.5f);
-  return select(x > 0.0f, x, 2.0f * t / (1.0f - t));
+  return x > 0.0f ? x : 2.0f * t / (1.0f - t);
 }
 
 static inline vec load(const float *at) { return *(const vec *)at; }
@@ -44,19 +41,17 @@ static inline void store(float *at, vec value) { *(vec *)at = value; }
 static inline void dense(long outputs, long inputs, const float *weight, const float *bias, const float *in,
                          float *out) {
   for (long o = 0; o < outputs; o += OUTPUTS, weight += inputs * OUTPUTS) {
-    vec low[OUTPUTS], high[OUTPUTS];
-    for (int j = 0; j < OUTPUTS; j++) low[j] = high[j] = (vec){} + (bias ? bias[o + j] : 0.0f);
+    vec sum[OUTPUTS][VECTORS];
+    for (int j = 0; j < OUTPUTS; j++)
+      for (int v = 0; v < VECTORS; v++) sum[j][v] = (vec){} + (bias ? bias[o + j] : 0.0f);
     for (long i = 0; i < inputs; i++) {
-      const vec a = load(in + i * ROWS), b = load(in + i * ROWS + 8);
-      for (int j = 0; j < OUTPUTS; j++) {
-        low[j] += weight[i * OUTPUTS + j] * a;
-        high[j] += weight[i * OUTPUTS + j] * b;
-      }
+      vec x[VECTORS];
+      for (int v = 0; v < VECTORS; v++) x[v] = load(in + i * ROWS + 8 * v);
+      for (int j = 0; j < OUTPUTS; j++)
+        for (int v = 0; v < VECTORS; v++) sum[j][v] += weight[i * OUTPUTS + j] * x[v];
     }
-    for (int j = 0; j < OUTPUTS; j++) {
-      store(out + (o + j) * ROWS, low[j]);
-      store(out + (o + j) * ROWS + 8, high[j]);
-    }
+    for (int j = 0; j < OUTPUTS; j++)
+      for (int v = 0; v < VECTORS; v++) store(out + (o + j) * ROWS + 8 * v, sum[j][v]);
   }
 }
 
@@ -64,8 +59,7 @@ static inline void gather(long units, const float *from, long stride, long rows,
   for (long k = 0; k < units; k++) {
     __builtin_prefetch(from + k * stride + 4 * ROWS, 1);  // more streams than a processor foresees by itself
     if (rows == ROWS) {
-      store(to + k * ROWS, load(from + k * stride));
-      store(to + k * ROWS + 8, load(from + k * stride + 8));
+      for (int v = 0; v < VECTORS; v++) store(to + k * ROWS + 8 * v, load(from + k * stride + 8 * v));
     } else {
       memset(to + k * ROWS, 0, ROWS * sizeof(float));
       memcpy(to + k * ROWS, from + k * stride, rows * sizeof(float));
@@ -76,8 +70,7 @@ static inline void gather(long units, const float *from, long stride, long rows,
 static inline void scatter(long units, const float *from, long rows, float *to, long stride) {
   for (long k = 0; k < units; k++) {
     if (rows == ROWS) {
-      store(to + k * stride, load(from + k * ROWS));
-      store(to + k * stride + 8, load(from + k * ROWS + 8));
+      for (int v = 0; v < VECTORS; v++) store(to + k * stride + 8 * v, load(from + k * ROWS + 8 * v));
     } else {
       memcpy(to + k * stride, from + k * ROWS, rows * sizeof(float));
     }
@@ -86,13 +79,11 @@ static inline void scatter(long units, const float *from, long rows, float *to, 
 
 static inline void weighted_sum(long units, const float *weight, float bias, const float *in, long rows, float *out) {
   float found[ROWS];
-  vec low = (vec){} + bias, high = low;
-  for (long k = 0; k < units; k++) {
-    low += weight[k] * load(in + k * ROWS);
-    high += weight[k] * load(in + k * ROWS + 8);
+  for (int v = 0; v < VECTORS; v++) {
+    vec sum = (vec){} + bias;
+    for (long k = 0; k < units; k++) sum += weight[k] * load(in + k * ROWS + 8 * v);
+    store(found + 8 * v, sum);
   }
-  store(found, low);
-  store(found + 8, high);
   memcpy(out, found, rows * sizeof(float));
 }
 
