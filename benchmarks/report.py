@@ -9,15 +9,17 @@ from typing import Annotated, Literal
 
 import tyro
 
-from benchmarks.reporting.choice import choose
-from benchmarks.reporting.claims import judge, to_lines
+from benchmarks.reporting.claims import judge
 from benchmarks.reporting.compare import compare
-from benchmarks.reporting.figures import write_figures
-from benchmarks.reporting.items import experiments, items_of
-from benchmarks.reporting.page import write_page
-from benchmarks.reporting.render import NOTES, to_latex, to_text
-from benchmarks.reporting.rows import Row, load
+from benchmarks.reporting.groups import choose, groups_of
+from benchmarks.reporting.kinds import make_plots
+from benchmarks.reporting.read import load
+from benchmarks.reporting.render_html import to_html
+from benchmarks.reporting.render_matplotlib import write_figures
+from benchmarks.reporting.render_text import to_latex, to_text, verdicts_text
+from benchmarks.reporting.rows import Row
 from benchmarks.reporting.tables import select, sort, to_frame
+from benchmarks.reporting.wording import NOTES
 from benchmarks.running.record import DEFAULT_RESULTS
 from fewshot.console import run_command
 from fewshot.files import write_text
@@ -69,28 +71,30 @@ def write_report(
     """
     comparisons = compare(rows)
     frame = select(to_frame(rows, comparisons), command.where)
-    shown, lines = [rows[i] for i in frame.index], frame
+    shown = [rows[i] for i in frame.index]
     if command.sort is not None:
         frame = sort(frame, command.sort, command.reverse)
     verdicts = judge(rows, shown, comparisons)
-    text = "\n\n".join(filter(None, (f"# {title}" if title else "", to_text(frame), NOTES, to_lines(verdicts))))
-    visible = {id(row) for row in shown}
-    comparisons = [comparison for comparison in comparisons if id(comparison.row) in visible]
-    choice = choose(experiments(items_of(shown, lines)), comparisons, command.drawn)
+    text = "\n\n".join(filter(None, (f"# {title}" if title else "", to_text(frame), NOTES, verdicts_text(verdicts))))
+    visible = {row.key for row in shown}
+    comparisons = [comparison for comparison in comparisons if comparison.row.key in visible]
+    choice = choose(groups_of(shown), comparisons, command.drawn)
+    plots = []
+    if {"html", "figures"} & set(command.format):
+        plots = make_plots(choice, None if "html" in command.format else kinds)
     contents = {
         "md": lambda: text + "\n",
         "csv": lambda: frame.to_csv(index=False),
         "tex": lambda: (f"% {title}\n" if title else "") + to_latex(frame),
+        "html": lambda: to_html(choice.groups, comparisons, verdicts, plots, choice.note, title),
     }
     paths = []
     for name in dict.fromkeys(command.format):
-        if name == "html":
-            paths.append(write_page(shown, comparisons, verdicts, command.out, choice, title))
-        elif name == "figures":
-            write_figures(shown, comparisons, command.out / "figures", choice, title, kinds)
+        if name == "figures":
             paths.append(command.out / "figures")
+            write_figures([plot for plot in plots if kinds is None or plot.kind in kinds], paths[-1], title)
         else:
-            paths.append(command.out / f"tables.{name}")
+            paths.append(command.out / ("report.html" if name == "html" else f"tables.{name}"))
             write_text(paths[-1], contents[name]())
     notes = [choice.note] * bool(choice.note and {"html", "figures"} & set(command.format))
     return "\n\n".join([text, *notes]), paths

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from data_prep.cifar import CIFAR10, TERMS, class_folders
-from data_prep.options import Options, parse
-from data_prep.pipeline import prepare
-from data_prep.recipe import Form, Recipe
+from data_prep.forms.cifar import CIFAR10, TERMS, class_folders
+from data_prep.preparing.options import Options, parse
+from data_prep.preparing.pipeline import prepare
+from data_prep.preparing.recipe import Form, Recipe
 from fewshot.console import run_command
 
 RECIPE = Recipe(

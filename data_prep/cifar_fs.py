@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from data_prep.arrays import labelled_pickles
-from data_prep.cifar import CIFAR100, TERMS
-from data_prep.download import Mirror
-from data_prep.found import Found
-from data_prep.options import Options, parse
-from data_prep.pipeline import prepare
-from data_prep.plan import Plan
-from data_prep.recipe import Download, Form, Recipe
-from data_prep.trees import IMAGE, Place, all_names, arrange, contents
+from data_prep.fetching.download import Mirror
+from data_prep.fetching.found import Found
+from data_prep.forms.arrays import labelled_pickles
+from data_prep.forms.cifar import CIFAR100, TERMS
+from data_prep.forms.trees import IMAGE, Place, all_names, arrange, contents
+from data_prep.preparing.options import Options, parse
+from data_prep.preparing.pipeline import prepare
+from data_prep.preparing.plan import Plan
+from data_prep.preparing.recipe import Download, Form, Recipe
 from fewshot.console import run_command
 from fewshot.data.catalog import class_lists
 

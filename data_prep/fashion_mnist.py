@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from data_prep.idx_pairs import idx_downloads, idx_form
-from data_prep.options import Options, parse
-from data_prep.pipeline import prepare
-from data_prep.recipe import Recipe
+from data_prep.forms.idx_pairs import idx_downloads, idx_form
+from data_prep.preparing.options import Options, parse
+from data_prep.preparing.pipeline import prepare
+from data_prep.preparing.recipe import Recipe
 from fewshot.console import run_command
 
 _CLASSES = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")

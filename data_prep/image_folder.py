@@ -6,23 +6,24 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-import numpy as np
+import tyro
 
-from data_prep.formats.images import Channels
-from data_prep.found import Found
-from data_prep.options import Options, parse
-from data_prep.pipeline import prepare
-from data_prep.plan import Layout, Plan
-from data_prep.recipe import Form, Recipe
-from data_prep.trees import IMAGE, Place, all_names, arrange, contents
+from data_prep.fetching.found import Found
+from data_prep.formats.images import Channels, Span
+from data_prep.forms.class_folders import Level
+from data_prep.forms.own_images import Wishes, understand
+from data_prep.forms.trees import all_names, contents
+from data_prep.preparing.copies import alike_classes
+from data_prep.preparing.options import Options, parse
+from data_prep.preparing.pipeline import prepare
+from data_prep.preparing.plan import Plan
+from data_prep.preparing.recipe import Form, Recipe
 from fewshot.console import run_command
 from fewshot.data.catalog import CATALOG
-from fewshot.data.store import SPLITS
 from fewshot.errors import InputError
 
-_IN_SPLITS = re.compile(rf"(?:^|/)(?i:(train|val|test))/([^/]+)/(?:.+/)?({IMAGE})$")
-_IN_CLASSES = re.compile(rf"(?:^|/)([^/]+)/({IMAGE})$")
 _LARGEST_SEED = 2**63
 
 
@@ -30,8 +31,9 @@ _LARGEST_SEED = 2**63
 class FolderOptions(Options):
     """Prepare your own images for the few-shot track.
 
-    Give a folder or archive with train/CLASS/*, val/CLASS/* and test/CLASS/*, or one with CLASS/* whose classes are
-    then divided at random.
+    Give a folder or archive with train/CLASS/*, val/CLASS/* and test/CLASS/* (or training, base, meta-train, …), with
+    lists train.csv, val.csv and test.csv beside the images, or with CLASS/* whose classes are then divided at random.
+    What was understood, and what is left out, is told; --dry-run tells it before anything is written.
     """
 
     name: str = ""
@@ -44,17 +46,39 @@ class FolderOptions(Options):
     """Share of the classes for testing, where they are divided at random."""
     seed: int = 0
     """Decides which classes go where, where they are divided at random."""
+    divide: bool = False
+    """Put the classes of split folders or lists together, and divide them at random."""
+    class_folder: Level = "auto"
+    """Which folder on the way to an image is its class. first: the outermost; last: the innermost, named with its
+    parents where equal names lie under several; name: the innermost, and equal names are one class; auto: by the
+    names."""
+    leave_out: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Files and folders that are not used, by name or pattern (masks, *_old); may be given several times."""
+    min_images: int = 1
+    """Leave out classes of fewer images."""
+    range: tuple[float, float] | None = None
+    """The values of 16-bit images that become black and white; by default the least and the greatest in use."""
+    skip_bad: bool = False
+    """Leave out images that cannot be read."""
+    strict: bool = False
+    """Refuse what may be a leak between splits: identical images, names of classes that differ only in case, blanks or
+    Unicode form."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.source is None:
             raise InputError("no images given; name their folder or archive with --from PATH")
-        if not 0 < self.val < 1 or not 0 < self.test < 1 or self.val + self.test >= 1:
-            raise InputError(
-                f"--val {self.val} and --test {self.test} leave no training classes; give two shares below 1"
-            )
+        for option, share in (("--val", self.val), ("--test", self.test)):
+            if not 0 < share < 1:
+                raise InputError(f"{option} {share} is out of range; give a share of the classes between 0 and 1")
+        if self.val + self.test >= 1:
+            raise InputError(f"--val {self.val} and --test {self.test} leave no training classes; give smaller shares")
         if not 0 <= self.seed < _LARGEST_SEED:
             raise InputError(f"--seed {self.seed} is out of range; give a whole number from 0 to {_LARGEST_SEED - 1}")
+        if self.min_images < 1:
+            raise InputError(f"--min-images {self.min_images} is out of range; give 1 or more")
+        if self.range is not None and not self.range[0] < self.range[1]:
+            raise InputError(f"--range {self.range[0]:g} {self.range[1]:g} is empty; give the lower value first")
         if not re.fullmatch(r"[\w-]+", self.dataset):
             raise InputError(f"{self.dataset!r} is no name for a dataset; give letters, digits, - and _ with --name")
         if self.dataset in CATALOG:
@@ -66,54 +90,55 @@ class FolderOptions(Options):
         path = Path() if self.source is None else self.source.resolve()
         return self.name or path.name.partition(".")[0].replace(" ", "_")
 
+    @property
+    def span(self) -> Span | None:
+        return None if self.range is None else Span(*self.range)
+
+    @property
+    def skips_bad(self) -> bool:
+        return self.skip_bad
+
+    @property
+    def is_strict(self) -> bool:
+        return self.strict
+
+    @property
+    def wishes(self) -> Wishes:
+        """How the listing is to be understood."""
+        return Wishes(
+            self.class_folder, self.divide, self.val, self.test, self.seed, self.min_images, tuple(self.leave_out)
+        )
+
 
 def recipe(options: FolderOptions) -> Recipe:
     """How the images are prepared."""
-    expects = "{train,val,test}/CLASS/* or CLASS/* (png, jpg, bmp, gif, webp)"
+    expects = (
+        "{train,val,test}/CLASS/*, CLASS/*, or images with the lists train.csv, val.csv and test.csv (png, jpg, tif,"
+        " webp and whatever else Pillow reads)"
+    )
     return Recipe(options.dataset, (Form(expects, lambda found: _plan(found, options)),), image_size=84)
 
 
 def _plan(found: Found, options: FolderOptions) -> Plan | None:
-    layout = arrange(found.names, _in_splits) or _divided(arrange(found.names, _in_classes), options)
-    names = all_names(layout)
-    if not names:
+    understood = understand(found, options.wishes)
+    if understood is None:
         return None
-    for split in SPLITS:
-        if split not in layout:
-            raise InputError(f"{found.path} has no images in {split}/CLASS; add them, or give one folder of classes")
-    seen: dict[str, str] = {}
-    for split, classes in layout.items():
-        for label in classes:
-            if label in seen:
-                raise InputError(f"class {label} is in {seen[label]} and in {split}; few-shot splits share no class")
-            seen[label] = split
-    form = f"{len(seen)} class folders"
-    return Plan(form, layout, names, contents(found, names), channels=options.channels, assembled=True)
-
-
-def _in_splits(name: str) -> Place | None:
-    match = _IN_SPLITS.search(name)
-    return (match[1].lower(), match[2], name) if match else None
-
-
-def _in_classes(name: str) -> Place | None:
-    match = _IN_CLASSES.search(name)
-    return ("train", match[1], name) if match else None
-
-
-def _divided(layout: Layout, options: FolderOptions) -> Layout:
-    """Divide the classes at random, by the seed and nothing else."""
-    classes = layout.get("train", {})
-    if not classes:
-        return {}
-    held_out = {"val": round(options.val * len(classes)), "test": round(options.test * len(classes))}
-    if min(held_out.values()) < 1 or sum(held_out.values()) >= len(classes):
-        raise InputError(f"{len(classes)} classes are too few to divide; give more, or train/, val/ and test/ folders")
-    order = np.argsort(np.random.Philox(key=options.seed).random_raw(len(classes)), kind="stable")
-    names = [sorted(classes)[place] for place in order]
-    parts = {"val": names[: held_out["val"]], "test": names[held_out["val"] : sum(held_out.values())]}
-    parts["train"] = names[sum(held_out.values()) :]
-    return {split: {name: classes[name] for name in sorted(parts[split])} for split in SPLITS}
+    layout = understood.layout
+    alike = alike_classes(layout)
+    if alike and options.strict:
+        raise InputError(f"classes of the same meaning: {'; '.join(alike[:5])}; rename or join them")
+    names = all_names(layout)
+    return Plan(
+        f"{sum(map(len, layout.values()))} classes in {found.path.name}",
+        layout,
+        names | understood.lists,
+        contents(found, names),
+        channels=options.channels,
+        rules=understood.rules,
+        warnings=tuple(f"classes of the same meaning: {names}" for names in alike),
+        left_out=understood.left_out,
+        assembled=True,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

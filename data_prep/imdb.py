@@ -8,14 +8,14 @@ import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from data_prep.download import Mirror
-from data_prep.found import Found
-from data_prep.job import Job, decide
-from data_prep.options import SourceOptions, parse
-from data_prep.pipeline import Work, carry_out
-from data_prep.plan import Content, Plan
-from data_prep.recipe import Download, Form, IncompleteError, Recipe
-from data_prep.words import Texts
+from data_prep.fetching.download import Mirror
+from data_prep.fetching.found import Found
+from data_prep.preparing.job import Job, decide
+from data_prep.preparing.options import SourceOptions, parse
+from data_prep.preparing.pipeline import Work, carry_out
+from data_prep.preparing.plan import Content, Plan
+from data_prep.preparing.recipe import Download, Form, IncompleteError, Recipe
+from data_prep.preparing.words import Texts
 from fewshot.console import progress, run_command
 from fewshot.data.store import DatasetWriter, TokenSplit
 from fewshot.errors import InputError

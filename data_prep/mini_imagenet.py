@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.arrays import labelled_pickles, one_pickle, per_split, pixels_of, rows_in_order, whole_numbers
-from data_prep.download import Mirror
-from data_prep.found import Found
-from data_prep.imagenet_trees import class_folders, flat_folder, ilsvrc, is_other_class
-from data_prep.options import Options, parse
-from data_prep.pipeline import prepare
-from data_prep.plan import Plan
-from data_prep.recipe import Download, Form, Recipe
-from data_prep.torchmeta import torchmeta_hdf5
+from data_prep.fetching.download import Mirror
+from data_prep.fetching.found import Found
+from data_prep.forms.arrays import labelled_pickles, one_pickle, per_split, pixels_of, rows_in_order, whole_numbers
+from data_prep.forms.imagenet_trees import class_folders, flat_folder, ilsvrc, is_other_class
+from data_prep.forms.torchmeta import torchmeta_hdf5
+from data_prep.preparing.options import Options, parse
+from data_prep.preparing.pipeline import prepare
+from data_prep.preparing.plan import Plan
+from data_prep.preparing.recipe import Download, Form, Recipe
 from fewshot.console import run_command
 from fewshot.errors import InputError
 
@@ -85,6 +85,7 @@ RECIPE = Recipe(
         ),
     ),
     terms="ImageNet's, non-commercial research and education (image-net.org/download)",
+    published_as="photographs",
     skip=is_other_class,
 )
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_prep.download import Mirror
-from data_prep.found import Found
-from data_prep.options import Options, parse
-from data_prep.pipeline import prepare
-from data_prep.plan import Plan
-from data_prep.recipe import Download, Form, IncompleteError, Recipe
-from data_prep.trees import IMAGE, Place, all_names, arrange, contents
+from data_prep.fetching.download import Mirror
+from data_prep.fetching.found import Found
+from data_prep.forms.trees import IMAGE, Place, all_names, arrange, contents
+from data_prep.preparing.options import Options, parse
+from data_prep.preparing.pipeline import prepare
+from data_prep.preparing.plan import Plan
+from data_prep.preparing.recipe import Download, Form, IncompleteError, Recipe
 from fewshot.console import run_command
 
 _ADDRESS = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python/"

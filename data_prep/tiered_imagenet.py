@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.arrays import by_label, keys_of, one_pickle, per_split, strings, whole_numbers
-from data_prep.download import Mirror
+from data_prep.fetching.download import Mirror
+from data_prep.fetching.found import Found
 from data_prep.formats.npz import iterate_npz
 from data_prep.formats.pickles import iterate_pickled_pngs
 from data_prep.formats.sources import Source
-from data_prep.found import Found
-from data_prep.options import Options, parse
-from data_prep.pipeline import prepare
-from data_prep.plan import Content, Plan
-from data_prep.recipe import Download, Form, IncompleteError, Recipe
+from data_prep.forms.arrays import by_label, keys_of, one_pickle, per_split, strings, whole_numbers
+from data_prep.forms.imagenet_trees import class_folders
+from data_prep.preparing.options import Options, parse
+from data_prep.preparing.pipeline import prepare
+from data_prep.preparing.plan import Content, Plan
+from data_prep.preparing.recipe import Download, Form, IncompleteError, Recipe
 from fewshot.console import run_command
 from fewshot.data.store import SPLITS
 from fewshot.errors import InputError
@@ -87,6 +88,7 @@ RECIPE = Recipe(
     (
         Form("{train,val,test}_images_png.pkl and _labels.pkl, or their archive tiered-imagenet.tar", png_pickles),
         Form("{train,val,test}_images.npz and _labels.pkl", npz_archives),
+        Form("{train,val,test}/WNID/*.jpg, in a folder or archives", class_folders),
     ),
     image_size=84,
     downloads=(
@@ -100,6 +102,7 @@ RECIPE = Recipe(
         ),
     ),
     terms="ImageNet's, non-commercial research and education (image-net.org/download)",
+    published_as="photographs",
 )
 
 

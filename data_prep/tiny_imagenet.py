@@ -6,13 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from data_prep.download import Mirror
-from data_prep.found import Found
-from data_prep.options import Options, parse
-from data_prep.pipeline import prepare
-from data_prep.plan import Plan
-from data_prep.recipe import Download, Form, IncompleteError, Recipe
-from data_prep.trees import IMAGE, Place, all_names, arrange, contents
+from data_prep.fetching.download import Mirror
+from data_prep.fetching.found import Found
+from data_prep.forms.trees import IMAGE, Place, all_names, arrange, contents
+from data_prep.preparing.options import Options, parse
+from data_prep.preparing.pipeline import prepare
+from data_prep.preparing.plan import Plan
+from data_prep.preparing.recipe import Download, Form, IncompleteError, Recipe
 from fewshot.console import run_command
 
 _TRAIN = re.compile(rf"(?:^|/)train/(n\d{{8}})/(?:images/)?({IMAGE})$")
@@ -68,6 +68,7 @@ RECIPE = Recipe(
         ),
     ),
     terms="ImageNet's, non-commercial research and education (image-net.org/download)",
+    published_as="jpeg",
 )
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
 
-from data_prep.contact_sheet import contact_sheet
+from data_prep.preparing.contact_sheet import contact_sheet
+from data_prep.preparing.options import Folder, default_folder
 from fewshot.console import run_command
-from fewshot.data.catalog import CATALOG, Counts, Entry, open_dataset
+from fewshot.data.catalog import CATALOG, Counts, Entry, open_dataset, pixels_of
 from fewshot.data.store import Dataset, TokenSplit
 from fewshot.errors import InputError
 
@@ -24,10 +25,10 @@ class VerifyOptions:
 
     name: tyro.conf.Positional[str]
     """Name of the dataset."""
-    out: Path = Path("data")
-    """Folder of the prepared file, OUT/NAME.h5."""
+    out: Folder = field(default_factory=default_folder)
+    """Folder of the prepared file, DATA/NAME.h5 ($FEWSHOT_DATA overrides the default; --out is an older name)."""
     sheet: Path | None = None
-    """The PNG to write; by default OUT/NAME.png."""
+    """The PNG to write; by default DATA/NAME.png."""
     quiet: bool = False
     """No progress bars."""
 
@@ -53,6 +54,8 @@ def verify(dataset: Dataset) -> str:
             f" again with `{entry.command} --force`"
         )
     _check_balance(dataset, entry)
+    if "re-encoded" in pixels_of(dataset):
+        return f"as published in numbers ({edition}), but not in its pixels: they were re-encoded with losses"
     return f"as published ({edition})"
 
 
@@ -97,7 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{name:5}  {len(sizes)} classes  {count} {what} of {'×'.join(map(str, split.shape[1:]))}"
             f"  {sizes.min()} to {sizes.max()} a class"
         )
-    print(f"{dataset.path} is sound, {edition}; fingerprint {dataset.fingerprint}; {_shown(dataset, options)}")
+    print(
+        f"{dataset.path} is sound, {edition}; pixels {pixels_of(dataset)}; fingerprint {dataset.fingerprint};"
+        f" {_shown(dataset, options)}"
+    )
 
 
 def _shown(dataset: Dataset, options: VerifyOptions) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,8 +51,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def only_one(folder: Path, activity: str) -> Iterator[None]:
+def only_one(folder: Path, activity: str, wait: bool = False) -> Iterator[None]:
     """Hold `folder` for this process alone; the lock goes with the process, however it ends.
+
+    Args:
+        folder: made where it does not exist.
+        activity: what a process that holds it is doing, in words.
+        wait: where another process holds it, say so and wait for it, instead of raising.
 
     Raises:
         InputError: where another process holds it, or the folder cannot be written.
@@ -65,9 +71,12 @@ def only_one(folder: Path, activity: str) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise InputError(
-                f"another process is {activity} in {folder}; wait for it or choose another folder"
-            ) from None
+            if not wait:
+                raise InputError(
+                    f"another process is {activity} in {folder}; wait for it or choose another folder"
+                ) from None
+            print(f"another process is {activity} in {folder}: waiting for it", file=sys.stderr, flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
         os.close(handle)

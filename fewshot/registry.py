@@ -171,8 +171,8 @@ def _failing_clearly(name: str) -> Iterator[None]:
         raise InputError(
             f"plug-in {name} does not exist; give a Python file, or a module that can be imported"
         ) from None
-    except InputError:
-        raise
+    except InputError as error:
+        raise InputError(f"plug-in {name}: {error}") from error
     except Exception as error:
         line, trace = "", error.__traceback__
         while trace is not None:

@@ -1,11 +1,12 @@
 """The README's own example runs as written, and its commands exist."""
 
-import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+from benchmarks.running.record import read_record
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -25,21 +26,22 @@ def test_the_learned_optimizer_of_the_readme_trains_a_model(tmp_path):
 
 def test_the_regularizer_of_the_readme_runs_as_written(tmp_path):
     code = python_block(of="class SmallUpdates")
-    name, arguments = re.search(r"`python (\w+\.py) (--regularizer [^`]*)`", README).groups()
+    arguments, name = re.search(r"`python (-m benchmarks.run --plugin (\w+\.py) [^`]*)`", README).groups()
     (tmp_path / name).write_text(code)
     budget = "--training.episodes 4 --training.validate-every 4 --training.validation-episodes 2 --test.episodes 3"
     process = subprocess.run(
-        [sys.executable, name, *arguments.split(), *budget.split(), "--quiet"],
+        [sys.executable, *arguments.split(), *budget.split(), "--quiet"],
         cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )
     assert process.returncode == 0, process.stderr
-    (record,) = (tmp_path / "results" / "runs").rglob("record.json")
-    content = json.loads(record.read_text())
-    assert content["config"]["regularizer"] == "small_updates"
-    assert content["training"]["episode"] == 4
+    (path,) = (tmp_path / "results" / "runs").rglob("record.json")
+    record = read_record(path)
+    assert record.facts.config["regularizer"] == "small_updates"
+    assert record.facts.config["penalty"] == {"weight": 10.0, "reduction": "mean"}
+    assert record.facts.training.episode == 4
     assert "small_updates" in process.stdout
 
 

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import tyro
-
-from benchmarks.few_shot.config import config_sha256
-from benchmarks.few_shot.presets import QUICK_DATASETS
+from benchmarks.running.identity import config_sha256, plain_data
 from fewshot.backbones.file import BackboneInfo
 from fewshot.backbones.pretrain import PretrainOptions
 from fewshot.backbones.view import View
@@ -21,8 +15,9 @@ from fewshot.data.catalog import CATALOG
 from fewshot.data.store import Dataset
 from fewshot.errors import InputError, one_of
 from fewshot.nets.backbone import BACKBONES
+from fewshot.registry import Registry
 
-DEFAULT_RESULTS = Path("results/backbones")
+DEFAULT_BACKBONES = Path("results/backbones")
 
 
 @dataclass(frozen=True)
@@ -31,13 +26,13 @@ class PretrainConfig:
 
     dataset: str = "glyphs"
     """Its training classes are learned; glyphs is embedded, prepare others with `python -m data_prep.NAME`."""
-    backbone: Annotated[str, tyro.conf.arg(help=f"Network: {', '.join(BACKBONES)}.")] = "conv4_64"
+    backbone: str = "conv4_64"
     crop: int | None = None
     """Pixels of the image's centre that the network sees; None: all."""
     training: PretrainOptions = field(default_factory=PretrainOptions)
 
     def __post_init__(self) -> None:
-        one_of("backbone", self.backbone, BACKBONES)
+        BACKBONES.find(self.backbone)
         entry = CATALOG.get(self.dataset)
         if entry is not None and not entry.flip and self.training.flip:
             raise InputError(
@@ -47,11 +42,11 @@ class PretrainConfig:
     @property
     def config(self) -> PretrainConfig:
         """What identifies the backbone, without how it is made."""
-        return PretrainConfig(**options(self))
+        return PretrainConfig(**{f.name: getattr(self, f.name) for f in fields(PretrainConfig)})
 
     def to_dict(self) -> dict[str, Any]:
         """All options as JSON values."""
-        return json.loads(json.dumps(asdict(self.config)))
+        return plain_data(self.config)
 
     def sha256(self) -> str:
         """Identity of the configuration."""
@@ -101,83 +96,23 @@ def quick(base: PretrainConfig) -> PretrainConfig:
     return replace(base, training=training)
 
 
-@dataclass(frozen=True)
-class Command(PretrainConfig):
-    """Pre-train a backbone on the training classes of a dataset, or import one.
-
-    The same command again continues an interrupted training, or shows the finished one. Defaults below are those of
-    the preset for the given dataset.
-    """
-
-    preset: str = "auto"
-    """Defaults of everything above: paper, quick, or auto (quick for glyphs and omniglot, else paper)."""
-    seeds: tuple[int, ...] = (0,)
-    """One backbone each."""
-    import_weights: Path | None = None
-    """Train nothing: make a backbone of this state dict, trained elsewhere on the dataset's training classes."""
-    results: Path = DEFAULT_RESULTS
-    """Where backbones are written."""
-    data: Path = Path("data")
-    """Where prepared datasets lie ($FEWSHOT_DATA overrides the default)."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """auto: cuda where there is one."""
-    fresh: bool = False
-    """Discard what an earlier run of the same command left, and start over."""
-    quiet: bool = False
-    """No progress bars."""
-    checkpoint_seconds: float = 60.0
-    """Time between checkpoints, beside one after every epoch."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
-            raise InputError(f"seeds are {self.seeds}; give one or more different whole numbers of at least 0")
+QUICK_DATASETS = ("glyphs", "omniglot")
+Preset = Callable[[PretrainConfig], PretrainConfig]
+PRESETS: Registry[Preset] = Registry("preset")
+PRESETS.register("paper", paper)
+PRESETS.register("quick", quick)
 
 
-PRESETS: dict[str, Callable[[PretrainConfig], PretrainConfig]] = {"paper": paper, "quick": quick}
-
-
-def preset(name: str, base: PretrainConfig) -> PretrainConfig:
-    """`base` with the settings of preset `name`; "auto" is quick for the small datasets, else paper.
+def preset_name(name: str, base: PretrainConfig) -> str:
+    """The preset that `name` means; "auto" is quick for the small datasets, else paper.
 
     Raises:
         InputError: for an unknown name.
     """
     one_of("preset", name, ["auto", *PRESETS])
-    if name == "auto":
-        name = "quick" if base.dataset in QUICK_DATASETS else "paper"
-    return PRESETS[name](base)
+    return name if name != "auto" else "quick" if base.dataset in QUICK_DATASETS else "paper"
 
 
-def options(config: PretrainConfig) -> dict[str, Any]:
-    """The options of a configuration by name, to make a `Command` of."""
-    return {f.name: getattr(config, f.name) for f in fields(PretrainConfig)}
-
-
-def parse(arguments: Sequence[str] | None, data: Path) -> Command:
-    """Parse a command line of `benchmarks.pretrain`.
-
-    Args:
-        arguments: without the program's name; None reads `sys.argv`.
-        data: default of `--data`.
-
-    Raises:
-        InputError: for an unknown backbone or preset, or a value out of range.
-    """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    ahead = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name, default in (
-        ("dataset", PretrainConfig.dataset),
-        ("backbone", PretrainConfig.backbone),
-        ("preset", "auto"),
-    ):
-        ahead.add_argument(f"--{name}", default=default)
-    found = ahead.parse_known_args(arguments)[0]
-    defaults = preset(found.preset, PretrainConfig(found.dataset, found.backbone))
-    return tyro.cli(
-        Command,
-        prog="python -m benchmarks.pretrain",
-        default=Command(**options(defaults), preset=found.preset, data=data),
-        args=arguments,
-        config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagCreatePairsOff),
-    )
+def preset(name: str, base: PretrainConfig) -> PretrainConfig:
+    """`base` with the settings of a preset; see `preset_name`."""
+    return PRESETS[preset_name(name, base)](base)

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Annotated, Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
-import tyro
-
-from benchmarks.running.record import config_sha256
+from benchmarks.running.identity import config_sha256, plain_data
 from fewshot.engine.few_shot import TrainingOptions
-from fewshot.errors import InputError, one_of
+from fewshot.errors import InputError
 from fewshot.learners import METHODS
-from fewshot.learners.maml import MAMLOptions
-from fewshot.learners.meta_lstm import MetaLSTMOptions
-from fewshot.learners.protonet import ProtoNetOptions
-from fewshot.learners.sib import SIBOptions
-from fewshot.regularizers import REGULARIZERS, PenaltyOptions
+from fewshot.regularizers import REGULARIZERS
 
 
 @dataclass(frozen=True)
@@ -35,18 +28,14 @@ class TestOptions:
             raise InputError(f"test.episodes is {self.episodes}; it must be at least 1")
 
 
-LearnerOptions = MetaLSTMOptions | SIBOptions | ProtoNetOptions | MAMLOptions
-_METHOD_HELP = f"Learner: {', '.join(METHODS)}."
-_REGULARIZER_HELP = (
-    f"Of the neural optimizer: {', '.join(REGULARIZERS)}. `--smooth` is short for `--regularizer smooth`."
-)
-
-
 @dataclass(frozen=True)
-class RunConfig:
-    """A few-shot experiment, up to its seed."""
+class FewShotConfig:
+    """A few-shot run, up to its seed.
 
-    method: Annotated[str, tyro.conf.arg(help=_METHOD_HELP)] = "meta_lstm"
+    Where `penalty` and `learner` are None they become the defaults of what the regularizer and the method declare.
+    """
+
+    method: str = "meta_lstm"
     dataset: str = "glyphs"
     """glyphs is embedded; prepare others with `python -m data_prep.NAME`."""
     way: int = 5
@@ -55,23 +44,26 @@ class RunConfig:
     """Support images per class (K)."""
     query: int = 15
     """Query images per class."""
-    regularizer: Annotated[str, tyro.conf.arg(help=_REGULARIZER_HELP)] = "none"
+    regularizer: str = "none"
     normalize: bool = False
     """Normalize images with the dataset's published mean and deviation, instead of leaving them in [0, 1]."""
-    penalty: PenaltyOptions = field(default_factory=PenaltyOptions)
-    learner: LearnerOptions = field(default_factory=MetaLSTMOptions)
+    penalty: Any = None
+    """Options of the regularizer."""
+    learner: Any = None
+    """Options of the method."""
     training: TrainingOptions = field(default_factory=TrainingOptions)
     test: TestOptions = field(default_factory=TestOptions)
 
     def __post_init__(self) -> None:
-        one_of("method", self.method, METHODS)
-        one_of("regularizer", self.regularizer, REGULARIZERS)
-        method = METHODS[self.method]
-        if type(self.learner) is not method.options:
-            raise InputError(
-                f"learner options are {type(self.learner).__name__}, method {self.method} has"
-                f" {method.options.__name__}; give those"
-            )
+        method, regularizer = METHODS.find(self.method), REGULARIZERS.find(self.regularizer)
+        for name, low in (("way", 2), ("shot", 1), ("query", 1)):
+            if getattr(self, name) < low:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least {low}")
+        for name, kind in (("learner", method.options), ("penalty", regularizer.Options)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, kind())
+            elif type(getattr(self, name)) is not kind:
+                raise InputError(f"{name} options are {type(getattr(self, name)).__name__}; give {kind.__name__}")
         if self.regularizer != "none" and not method.regularized:
             raise InputError(
                 f"method {self.method} has no neural optimizer to regularize; use --regularizer none, or one of"
@@ -83,10 +75,14 @@ class RunConfig:
                 " the backbone knows its normalization; augmented features come by --learner.views"
             )
 
+    @property
+    def config(self) -> FewShotConfig:
+        """What identifies the run, without how it is carried out."""
+        return FewShotConfig(**{f.name: getattr(self, f.name) for f in fields(FewShotConfig)})
+
     def to_dict(self) -> dict[str, Any]:
         """All options as JSON values. A run without a regularizer has no penalty options."""
-        # Through JSON, so that a config compares equal to itself read back from a record.
-        options = json.loads(json.dumps({f.name: _plain(getattr(self, f.name)) for f in fields(RunConfig)}))
+        options = plain_data(self.config)
         return options if self.regularizer != "none" else {**options, "penalty": None}
 
     def sha256(self) -> str:
@@ -98,14 +94,6 @@ class RunConfig:
         words = (self.method, self.regularizer, self.dataset, f"{self.way}way", f"{self.shot}shot", self.sha256()[:10])
         return "-".join(words)
 
-    def plain(self) -> RunConfig:
-        """The same experiment without a regularizer: the partner of a paired comparison."""
-        return replace(self, regularizer="none")
-
-
-def _plain(value: Any) -> Any:
-    """Options as a dictionary, without those that say of themselves that their default is left out."""
-    if not is_dataclass(value) or isinstance(value, type):
-        return value
-    silent = {f.name for f in fields(value) if f.metadata.get("omit_default") and getattr(value, f.name) == f.default}
-    return {name: each for name, each in asdict(value).items() if name not in silent}
+    def plain(self) -> FewShotConfig:
+        """The same without a regularizer: the partner of a paired comparison."""
+        return replace(self.config, regularizer="none", penalty=None)

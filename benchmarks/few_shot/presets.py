@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
-from benchmarks.few_shot.config import RunConfig, TestOptions
+from benchmarks.backbones.config import QUICK_DATASETS
+from benchmarks.few_shot.config import FewShotConfig, TestOptions
+from benchmarks.running.identity import fitting
 from fewshot.data.catalog import CATALOG
 from fewshot.engine.few_shot import TrainingOptions
 from fewshot.errors import one_of
@@ -13,10 +16,11 @@ from fewshot.learners.maml import MAMLOptions
 from fewshot.learners.meta_lstm import MetaLSTMOptions
 from fewshot.learners.protonet import ProtoNetOptions
 from fewshot.learners.sib import SIBOptions
-from fewshot.regularizers import PenaltyOptions
+from fewshot.registry import Registry
+from fewshot.regularizers import REGULARIZERS
 
 
-def meta_lstm_paper(base: RunConfig) -> RunConfig:
+def meta_lstm_paper(base: FewShotConfig) -> FewShotConfig:
     """Ravi & Larochelle's code, which the smoothness paper says it keeps; λ and ε of Xiong & Hsieh's code.
 
     1 shot: 12 passes over batches of 5, 75 000 episodes. More shots: 8 full-batch passes, 50 000 episodes.
@@ -33,7 +37,7 @@ def meta_lstm_paper(base: RunConfig) -> RunConfig:
     )
 
 
-def meta_lstm_authors_code(base: RunConfig) -> RunConfig:
+def meta_lstm_authors_code(base: FewShotConfig) -> FewShotConfig:
     """Xiong & Hsieh's published code (SmoothedOptimizer), without its leak between episodes (docs/deviations.md).
 
     Images are normalized where mean and deviation are published, and augmented where a mirror image makes sense.
@@ -51,7 +55,7 @@ def meta_lstm_authors_code(base: RunConfig) -> RunConfig:
             init_scale=20**-0.5,
             forget_bias=(4.0, 6.0),
         ),
-        penalty=PenaltyOptions(pgd_start=0.01),
+        penalty=penalty(base, pgd_start=0.01),
         training=TrainingOptions(
             episodes=50_000,
             meta_rate=1e-4 if one_shot else 1e-3,
@@ -62,7 +66,7 @@ def meta_lstm_authors_code(base: RunConfig) -> RunConfig:
     )
 
 
-def meta_lstm_quick(base: RunConfig) -> RunConfig:
+def meta_lstm_quick(base: FewShotConfig) -> FewShotConfig:
     """For 28-pixel characters (glyphs, Omniglot) on two CPU cores: minutes, not days.
 
     The input gate starts wider open than published (σ(-2) to σ(-1), not σ(-5) to σ(-4)): opening it takes the published
@@ -77,12 +81,12 @@ def meta_lstm_quick(base: RunConfig) -> RunConfig:
             norm_momentum=0.95,
             input_bias=(-2.0, -1.0),
         ),
-        penalty=PenaltyOptions(weight=0.1),
+        penalty=penalty(base, weight=0.1),
         training=TrainingOptions(episodes=500, meta_rate=2e-3, validate_every=100, validation_episodes=100),
     )
 
 
-def sib_paper(base: RunConfig) -> RunConfig:
+def sib_paper(base: FewShotConfig) -> FewShotConfig:
     """Hu et al. 2020 as their code trains it on miniImageNet and CIFAR-FS; K = 5 by `--learner.steps 5`.
 
     Their training images are augmented anew in every episode; here 10 augmented views of each are drawn from. λ and ε
@@ -91,7 +95,7 @@ def sib_paper(base: RunConfig) -> RunConfig:
     return replace(
         base,
         learner=SIBOptions(backbone="wrn_28_10", views=10, steps=3, rate=1e-3, width=8),
-        penalty=PenaltyOptions(weight=0.01, radius=0.1),
+        penalty=penalty(base, weight=0.01, radius=0.1),
         training=TrainingOptions(
             episodes=50_000,
             optimizer="sgd",
@@ -105,7 +109,7 @@ def sib_paper(base: RunConfig) -> RunConfig:
     )
 
 
-def sib_quick(base: RunConfig) -> RunConfig:
+def sib_quick(base: FewShotConfig) -> FewShotConfig:
     """For 28-pixel characters (glyphs, Omniglot) and Conv4-64 on two CPU cores: minutes, pre-training included.
 
     Of (λ, ε) = (0.01, 0.1), (0.1, 0.1), (0.01, 0.3), (0.001, 1), the first validated best on glyphs, 5-way 1-shot, with
@@ -120,26 +124,26 @@ def sib_quick(base: RunConfig) -> RunConfig:
     )
 
 
-def protonet_paper(base: RunConfig) -> RunConfig:
+def protonet_paper(base: FewShotConfig) -> FewShotConfig:
     """Nearest centroids on the features SIB starts from; nothing that could change an answer is trained."""
     return _nothing_to_train(base, "wrn_28_10")
 
 
-def protonet_quick(base: RunConfig) -> RunConfig:
+def protonet_quick(base: FewShotConfig) -> FewShotConfig:
     """The same on Conv4-64, for 28-pixel characters (glyphs, Omniglot)."""
     return _nothing_to_train(base, "conv4_64")
 
 
-def _nothing_to_train(base: RunConfig, backbone: str) -> RunConfig:
+def _nothing_to_train(base: FewShotConfig, backbone: str) -> FewShotConfig:
     training = TrainingOptions(episodes=1, validate_every=1, validation_episodes=1000)
     return replace(base, learner=ProtoNetOptions(backbone=backbone), training=training, test=_many_tests(base))
 
 
-def _many_tests(base: RunConfig) -> TestOptions:
+def _many_tests(base: FewShotConfig) -> TestOptions:
     return replace(base.test, episodes=2000)
 
 
-def maml_paper(base: RunConfig) -> RunConfig:
+def maml_paper(base: FewShotConfig) -> FewShotConfig:
     """Finn et al. 2017 on miniImageNet, without their clipping; an episode a step instead of 4 (or 2) in a batch."""
     return replace(
         base,
@@ -148,7 +152,7 @@ def maml_paper(base: RunConfig) -> RunConfig:
     )
 
 
-def maml_quick(base: RunConfig) -> RunConfig:
+def maml_quick(base: FewShotConfig) -> FewShotConfig:
     """For 28-pixel characters (glyphs, Omniglot) on two CPU cores; a single step, as Finn et al. take on Omniglot."""
     return replace(
         base,
@@ -157,23 +161,42 @@ def maml_quick(base: RunConfig) -> RunConfig:
     )
 
 
-PRESETS: dict[str, dict[str, Callable[[RunConfig], RunConfig]]] = {
-    "meta_lstm": {"paper": meta_lstm_paper, "authors_code": meta_lstm_authors_code, "quick": meta_lstm_quick},
-    "sib": {"paper": sib_paper, "quick": sib_quick},
-    "protonet": {"paper": protonet_paper, "quick": protonet_quick},
-    "maml": {"paper": maml_paper, "quick": maml_quick},
-}
-QUICK_DATASETS = ("glyphs", "omniglot")
+Preset = Callable[[FewShotConfig], FewShotConfig]
+PRESETS: Registry[Preset] = Registry("preset")
+"""Under METHOD.NAME."""
+PRESETS.register("meta_lstm.paper", meta_lstm_paper)
+PRESETS.register("meta_lstm.authors_code", meta_lstm_authors_code)
+PRESETS.register("meta_lstm.quick", meta_lstm_quick)
+PRESETS.register("sib.paper", sib_paper)
+PRESETS.register("sib.quick", sib_quick)
+PRESETS.register("protonet.paper", protonet_paper)
+PRESETS.register("protonet.quick", protonet_quick)
+PRESETS.register("maml.paper", maml_paper)
+PRESETS.register("maml.quick", maml_quick)
 
 
-def preset(name: str, base: RunConfig) -> RunConfig:
-    """`base` with the settings of preset `name`; "auto" is quick for the small datasets, else paper.
+def preset_name(name: str, base: FewShotConfig) -> str:
+    """The preset that `name` means; "auto" is quick for the small datasets, else paper; "defaults" where a method has
+    neither.
 
     Raises:
         InputError: for an unknown name, listing the method's.
     """
-    known = PRESETS[base.method]
-    one_of(f"preset of {base.method}", name, ["auto", *known])
-    if name == "auto":
-        name = "quick" if base.dataset in QUICK_DATASETS else "paper"
-    return known[name](base)
+    known = [key.partition(".")[2] for key in PRESETS if key.startswith(f"{base.method}.")]
+    one_of(f"preset of {base.method}", name, ["auto", "defaults", *known])
+    if name != "auto":
+        return name
+    wanted = "quick" if base.dataset in QUICK_DATASETS else "paper"
+    return wanted if wanted in known else "defaults"
+
+
+def preset(name: str, base: FewShotConfig) -> FewShotConfig:
+    """`base` with the settings of a preset; see `preset_name`. "defaults" leaves it as it is."""
+    name = preset_name(name, base)
+    return base if name == "defaults" else PRESETS[f"{base.method}.{name}"](base)
+
+
+def penalty(base: FewShotConfig, **values: float) -> Any:
+    """Options of a regularizer with the values that it has of these; of one that a plug-in brings, its own defaults."""
+    kind = REGULARIZERS[base.regularizer].Options
+    return fitting(kind, **values) if base.regularizer in ("smooth", "l2", "orthogonal") else kind()

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any
 
-import torch
 import tyro
 
-from benchmarks.few_shot.config import _plain, config_sha256
+from benchmarks.running.identity import config_sha256, plain_data
 from fewshot.engine.general import UnrollOptions
 from fewshot.errors import InputError, one_of
 from fewshot.general.hand_designed import HAND_DESIGNED, GridOptions
 from fewshot.general.tasks import TASKS
 from fewshot.optimizers import LEARNED
-from fewshot.regularizers import REGULARIZERS, PenaltyOptions
-
-OPTIMIZERS = (*LEARNED, *HAND_DESIGNED)
-if TYPE_CHECKING:
-    CoreOptions = Any
-else:
-    CoreOptions = Union[(*(core.Options for core in LEARNED.values()), type(None))]
-
-_OPTIMIZER_HELP = f"Meta-trained: {', '.join(LEARNED)}; hand-designed: {', '.join(HAND_DESIGNED)}."
-_TASK_HELP = f"Network and data: {', '.join(TASKS)}. those on digits need no download."
-_REGULARIZER_HELP = (
-    f"Of a learned optimizer: {', '.join(REGULARIZERS)}. `--smooth` is short for `--regularizer smooth`."
-)
+from fewshot.regularizers import REGULARIZERS
 
 
 @dataclass(frozen=True)
@@ -36,7 +21,8 @@ class CurveOptions:
     """Options of the final test; everything compared in one table shares them."""
 
     steps: int = 200
-    """Steps of training; the learning rate of hand-designed optimizers is chosen for this horizon."""
+    """Steps of training; the learning rate of hand-designed optimizers is chosen for this horizon. `--steps` is short
+    for `--test.steps`."""
     initializations: int = 5
     """Trainings from fresh weights."""
     seed: int = 0
@@ -65,40 +51,67 @@ class Transfer:
 
 
 @dataclass(frozen=True)
-class OptimizeConfig:
-    """An experiment of the general track, up to its seed."""
+class GeneralConfig:
+    """A run of the general track, up to its seed.
 
-    optimizer: Annotated[str, tyro.conf.arg(help=_OPTIMIZER_HELP)] = "simple"
-    task: Annotated[str, tyro.conf.arg(help=_TASK_HELP)] = "digits_mlp"
-    regularizer: Annotated[str, tyro.conf.arg(help=_REGULARIZER_HELP)] = "none"
-    penalty: PenaltyOptions = field(default_factory=PenaltyOptions)
-    core: CoreOptions = None
-    training: UnrollOptions | GridOptions = field(default_factory=UnrollOptions)
+    Where `penalty`, `core` and `training` are None they become the defaults of what was chosen.
+    """
+
+    optimizer: str = "simple"
+    task: str = "digits_mlp"
+    regularizer: str = "none"
+    penalty: Any = None
+    """Options of the regularizer."""
+    core: Any = None
+    """Options of a learned optimizer."""
+    training: UnrollOptions | GridOptions | None = None
+    """Of meta-training, or of the choice of a hand-designed optimizer's rate."""
     test: CurveOptions = field(default_factory=CurveOptions)
     transfer: Annotated[Transfer | None, tyro.conf.Suppress] = None
 
     def __post_init__(self) -> None:
-        one_of("optimizer", self.optimizer, OPTIMIZERS)
-        one_of("task", self.task, TASKS)
-        one_of("regularizer", self.regularizer, REGULARIZERS)
+        one_of("optimizer", self.optimizer, [*LEARNED, *HAND_DESIGNED])
+        TASKS.find(self.task)
+        if self.transfer is not None:  # nothing is meta-trained: the regularizer is a name, and need not be known here
+            return
+        regularizer = REGULARIZERS.find(self.regularizer)
         if not self.learned and self.regularizer != "none":
             raise InputError(
                 f"regularizer {self.regularizer!r} has no effect on {self.optimizer}, which is not learned;"
                 " leave it out"
             )
+        core = LEARNED[self.optimizer].Options if self.learned else None
+        training = UnrollOptions if self.learned else GridOptions
+        for name, kind in (("penalty", regularizer.Options), ("core", core), ("training", training)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, kind and kind())
+            elif kind is None or type(getattr(self, name)) is not kind:
+                wanted = kind.__name__ if kind else "none"
+                raise InputError(f"{name} options are {type(getattr(self, name)).__name__}; give {wanted}")
 
     @property
     def learned(self) -> bool:
         """Whether the optimizer is meta-trained."""
         return self.optimizer in LEARNED
 
+    @property
+    def batch_size(self) -> int:
+        """Examples per step, in training and test alike."""
+        assert self.training is not None
+        return self.training.batch_size
+
+    @property
+    def config(self) -> GeneralConfig:
+        """What identifies the run, without how it is carried out."""
+        return GeneralConfig(**{f.name: getattr(self, f.name) for f in fields(GeneralConfig)})
+
     def to_dict(self) -> dict[str, Any]:
         """All options as JSON values; null where there is nothing to choose."""
-        options = {f.name: _plain(getattr(self, f.name)) for f in fields(OptimizeConfig)}
+        options = plain_data(self.config)
         options |= {} if self.regularizer != "none" else {"penalty": None}
         # an optimizer that is only tested is not trained here: nothing else of these options counts
-        options |= {"training": {"batch_size": self.training.batch_size}} if self.transfer is not None else {}
-        return json.loads(json.dumps(options))
+        options |= {"training": {"batch_size": self.batch_size}} if self.transfer is not None else {}
+        return options
 
     def sha256(self) -> str:
         """Identity of the configuration: hash of `to_dict` as canonical JSON."""
@@ -107,43 +120,3 @@ class OptimizeConfig:
     def run_name(self) -> str:
         """Folder of the run's seeds under the results folder, unique to the configuration."""
         return "-".join(("general", self.optimizer, self.regularizer, self.task, self.sha256()[:10]))
-
-
-def paper(base: OptimizeConfig) -> OptimizeConfig:
-    """The paper's settings, and its code's where it gives none.
-
-    Smoothing finds its maximum at the ends of the interval where a state has one column, which is as large as PGD's
-    and cheaper; λ and ε are the authors' code's.
-    """
-    if not base.learned:
-        return replace(base, training=GridOptions())
-    core = LEARNED[base.optimizer](torch.Generator())
-    penalty = PenaltyOptions(maximum="endpoints" if core.state_size == 1 else "auto")
-    return replace(base, penalty=penalty, core=core.options, training=UnrollOptions())
-
-
-QUICK_WEIGHTS = {"smooth": 1000.0, "l2": 1e-2, "orthogonal": 1e-2}
-"""λ of the quick preset: the best on digits_mlp's validation problems of a few orders of magnitude, one seed each."""
-
-
-def quick(base: OptimizeConfig) -> OptimizeConfig:
-    """For networks of a few thousand weights on two CPU cores: a minute or two."""
-    base = paper(base)
-    if not base.learned:
-        return replace(base, training=GridOptions(validation_problems=3))
-    penalty = replace(base.penalty, weight=QUICK_WEIGHTS.get(base.regularizer, base.penalty.weight))
-    training = UnrollOptions(unrolls=40, meta_rate=1e-3, meta_decay="cosine", judged_on="next", validate_every=5)
-    return replace(base, penalty=penalty, training=training)
-
-
-PRESETS: dict[str, Callable[[OptimizeConfig], OptimizeConfig]] = {"paper": paper, "quick": quick}
-
-
-def preset(name: str, base: OptimizeConfig) -> OptimizeConfig:
-    """`base` with the settings of preset `name`; "auto" is quick for the small tasks, else paper.
-
-    Raises:
-        InputError: for an unknown name.
-    """
-    one_of("preset", name, ["auto", *PRESETS])
-    return PRESETS[name if name != "auto" else "quick" if TASKS[base.task].quick else "paper"](base)

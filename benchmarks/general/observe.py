@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 from benchmarks.running.observe import Observer
 
 
-class OptimizeObserver(Observer):
+class GeneralObserver(Observer):
     """Watches meta-training, grids and tests of an optimizer of network weights."""
 
+    _validated = ""
+
     def step(self, unroll: int, scalars: dict[str, float]) -> None:
+        """An unroll ended."""
         name = "distance" if "distance" in scalars else "loss"
-        self._display.update(self._task, completed=unroll, note=f"{name} {scalars[name]:.3g}{self._validated}")
-        for name, value in scalars.items():
-            self._writer.add_scalar(f"train/{name}", value, unroll)
+        self.show(unroll, f"{name} {scalars[name]:.3g}{self._validated}")
+        self.scalars({f"train/{name}": value for name, value in scalars.items()}, unroll)
 
     def validated(self, unroll: int, loss: float, best: bool) -> None:
-        self._validated = f", validation {loss:.3f}{' (best)' if best else ''}"
-        self._writer.add_scalar("validation/loss", loss, unroll)
-        self._writer.flush()
+        """A validation ended."""
+        self._validated = f", validation {'diverged' if math.isnan(loss) else f'{loss:.3f}'}{' (best)' if best else ''}"
+        self.scalars({"validation/loss": loss}, unroll, flush=True)

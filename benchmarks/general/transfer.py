@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.general.config import OptimizeConfig, Transfer
+from benchmarks.general.config import GeneralConfig, Transfer
 from benchmarks.running.record import RECORD_NAME, read_record
 from fewshot.optimizers import CoordinatewiseOptimizer
 from fewshot.optimizers.optimizer_file import load_optimizer
-from fewshot.regularizers import PenaltyOptions
+from fewshot.regularizers import REGULARIZERS
 
 
-def read_optimizer(path_or_name: str, config: OptimizeConfig) -> tuple[OptimizeConfig, CoordinatewiseOptimizer]:
+def read_optimizer(path_or_name: str, config: GeneralConfig) -> tuple[GeneralConfig, CoordinatewiseOptimizer]:
     """A meta-trained optimizer, and the configuration of testing it as `config` says.
 
     Args:
         path_or_name: as `load_optimizer`.
-        config: whose task and test options count.
+        config: whose task, test and batch size count.
 
     Raises:
         InputError: as `load_optimizer`.
@@ -28,15 +28,16 @@ def read_optimizer(path_or_name: str, config: OptimizeConfig) -> tuple[OptimizeC
         weights=card.sha256,
         optimizer_name=Path(path_or_name).stem,
         task=card.task,
-        config_sha256=read_record(record)["config_sha256"] if record.is_file() else None,
+        config_sha256=read_record(record).facts.config_sha256 if record.is_file() else None,
         seed=card.seed,
     )
-    found = replace(
+    regularizer = REGULARIZERS.get(card.regularizer)  # of a plug-in that is not here: a name is all that testing needs
+    tested = replace(
         config,
         optimizer=card.optimizer,
         regularizer=card.regularizer,
-        penalty=PenaltyOptions(**card.penalty),
+        penalty=regularizer.Options(**card.penalty) if regularizer is not None else card.penalty,
         core=core.options,
         transfer=transfer,
     )
-    return found, core
+    return tested, core

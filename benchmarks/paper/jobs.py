@@ -9,12 +9,18 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from benchmarks.backbones import config as pretrain_config
-from benchmarks.few_shot import command as cli
-from benchmarks.general import command as optimize_cli
-from benchmarks.pretrain import RECORD_NAME as PRETRAINING_NAME
-from benchmarks.pretrain import backbone_path
-from benchmarks.running.record import RECORD_NAME, read_record
+import tyro
+
+from benchmarks.backbones import command as backbones
+from benchmarks.backbones.config import DEFAULT_BACKBONES
+from benchmarks.backbones.experiment import PRETRAINING_NAME, backbone_path
+from benchmarks.few_shot import command as few_shot
+from benchmarks.few_shot.command import DEFAULT_FEATURES
+from benchmarks.few_shot.experiment import folder_of as few_shot_folder
+from benchmarks.general import command as general
+from benchmarks.general.experiment import folder_of as general_folder
+from benchmarks.running.command import default_data
+from benchmarks.running.record import DEFAULT_RESULTS, RECORD_NAME, read_record
 from fewshot.data.store import Dataset
 from fewshot.general.tasks import TASKS
 from fewshot.learners.features import FeatureOptions
@@ -25,22 +31,28 @@ from fewshot.optimizers.optimizer_file import read_card
 class Places:
     """Where things lie; options of the same names of every command."""
 
-    results: Path = cli.DEFAULT_RESULTS
-    data: Path = Path("data")
-    backbones: Path = cli.DEFAULT_BACKBONES
-    features: Path = cli.DEFAULT_FEATURES
+    results: Path = DEFAULT_RESULTS
+    """Where runs are written, and looked for."""
+    data: Path = field(default_factory=default_data)
+    """Where prepared datasets lie ($FEWSHOT_DATA overrides the default)."""
+    backbones: Path = DEFAULT_BACKBONES
+    """Where backbones lie, and are written."""
+    features: Path = DEFAULT_FEATURES
+    """Where features of backbones are kept."""
+    plugin: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Python file or module that registers what is not built in (docs/plugins.md); may be given more than once."""
 
     @cached_property
     def transfers(self) -> Mapping[tuple[Any, ...], tuple[tuple[Path, str], ...]]:
         """Records of optimizers that were only tested, with the hashes of their weights, by `_transfer_key`."""
-        found: dict[tuple[Any, ...], tuple[tuple[Path, str], ...]] = {}
+        tested: dict[tuple[Any, ...], tuple[tuple[Path, str], ...]] = {}
         for path in sorted(self.results.glob(f"general-*/seed0/{RECORD_NAME}")):
-            config = read_record(path)["config"]
+            config = read_record(path).facts.config
             source = config["transfer"]
             if source:
                 key = _transfer_key(config, source["config_sha256"], source["seed"], source["optimizer_name"])
-                found[key] = (*found.get(key, ()), (path, source["weights"]))
-        return found
+                tested[key] = (*tested.get(key, ()), (path, source["weights"]))
+        return tested
 
 
 def _transfer_key(config: Mapping[str, Any], source: str, seed: int, optimizer_name: str) -> tuple[Any, ...]:
@@ -61,14 +73,15 @@ class Job:
     guess: float = field(default=60.0, compare=False)
     """Seconds on one core, where nothing was measured."""
     optional: bool = field(default=False, compare=False)
-    """Left out where its dataset is not prepared."""
+    """Shown where it is finished, and run only when it is asked for."""
 
     module: ClassVar[str]
 
     def arguments(self, places: Places) -> list[str]:
         """The command line in full."""
-        found = [*self.words, "--seeds", str(self.seed), "--quiet"]
-        return [*found, "--results", str(places.results), "--data", str(places.data)]
+        plugins = [word for plugin in places.plugin for word in ("--plugin", plugin)]
+        run = [*self.words, "--seeds", str(self.seed), "--quiet", *plugins]
+        return [*run, "--results", str(places.results), "--data", str(places.data)]
 
     @property
     def kind(self) -> tuple[Any, ...]:
@@ -120,7 +133,7 @@ class Job:
 
 @cache
 def _parsed(parse: Callable[..., Any], words: tuple[str, ...]) -> Any:
-    return parse(words, Path("data"))
+    return parse(words)
 
 
 def _with(method: str, regularizer: str) -> str:
@@ -133,9 +146,9 @@ class FewShotJob(Job):
     module = "benchmarks.run"
 
     @property
-    def command(self) -> cli.Command:
+    def command(self) -> few_shot.FewShotCommand:
         """As its own parser reads it."""
-        return _parsed(cli.parse, self.words)
+        return _parsed(few_shot.parse, self.words)
 
     def arguments(self, places: Places) -> list[str]:
         own = ["--backbones", str(places.backbones), "--features", str(places.features)]
@@ -165,7 +178,7 @@ class FewShotJob(Job):
         return f"features of {self.command.dataset}, {learner.backbone}, {learner.views} views"
 
     def record_path(self, places: Places) -> Path | None:
-        return replace(self.command, results=places.results).folder(self.seed) / RECORD_NAME
+        return few_shot_folder(places.results, self.command.config, self.seed) / RECORD_NAME
 
 
 class OptimizeJob(Job):
@@ -174,9 +187,9 @@ class OptimizeJob(Job):
     module = "benchmarks.optimize"
 
     @property
-    def command(self) -> optimize_cli.OptimizeCommand:
+    def command(self) -> general.GeneralCommand:
         """As its own parser reads it."""
-        return _parsed(optimize_cli.parse, self.words)
+        return _parsed(general.parse, self.words)
 
     @property
     def method(self) -> str:
@@ -195,7 +208,7 @@ class OptimizeJob(Job):
         return f"{self.command.config.run_name()}-seed{self.seed}"
 
     def record_path(self, places: Places) -> Path | None:
-        return optimize_cli.run_folder(places.results, self.command.config, self.seed) / RECORD_NAME
+        return general_folder(places.results, self.command.config, self.seed) / RECORD_NAME
 
 
 @dataclass(frozen=True)
@@ -222,7 +235,7 @@ class TransferJob(OptimizeJob):
         record = self.source.record_path(places)
         assert record is not None
         weights = record.with_name("best.safetensors")
-        if weights.is_file() or not record.is_file() or read_record(record)["status"] == "failed":
+        if weights.is_file() or not record.is_file() or read_record(record).facts.status == "failed":
             return ""
         return f"{weights} was not kept with its record; give another place as --results, where it will be made again"
 
@@ -248,8 +261,8 @@ class TransferJob(OptimizeJob):
         key = _transfer_key(config, self.source.command.config.sha256(), self.source.seed, "best")
         weights = trained.with_name("best.safetensors")
         current = read_card(weights).sha256 if weights.is_file() else None
-        found = [path for path, tested in places.transfers.get(key, ()) if current in (None, tested)]
-        return found[0] if found else None
+        paths = [path for path, tested in places.transfers.get(key, ()) if current in (None, tested)]
+        return paths[0] if paths else None
 
 
 class PretrainJob(Job):
@@ -258,9 +271,9 @@ class PretrainJob(Job):
     module = "benchmarks.pretrain"
 
     @property
-    def command(self) -> pretrain_config.Command:
+    def command(self) -> backbones.PretrainCommand:
         """As its own parser reads it."""
-        return _parsed(pretrain_config.parse, self.words)
+        return _parsed(backbones.parse, self.words)
 
     def arguments(self, places: Places) -> list[str]:
         return super().arguments(replace(places, results=places.backbones))

@@ -1,8 +1,8 @@
-"""What an experiment takes: its jobs, which of them are finished, and how long the others will take."""
+"""What an exhibit takes: its jobs, which of them are finished, and how long the others will take."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import pandas as pd
 
 from benchmarks.paper.jobs import Job, Places
 from benchmarks.running.device import choose_device, device_name
-from benchmarks.running.record import read_record
+from benchmarks.running.record import Record, read_record
+from fewshot.console import duration
 from fewshot.data.catalog import missing
 
 FINISHED, FAILED, INTERRUPTED, MISSING = "finished", "failed", "interrupted", "missing"
@@ -21,7 +22,7 @@ STARTING = 5.0
 
 
 @dataclass(frozen=True)
-class Step:
+class PlannedRun:
     """A job, and how far it is."""
 
     job: Job
@@ -30,7 +31,7 @@ class Step:
     state: str
     path: Path | None
     """Of its record, where there is one."""
-    record: Mapping[str, Any] | None
+    record: Record | None
 
     @property
     def done(self) -> bool:
@@ -42,15 +43,14 @@ class Step:
         """Seconds that its record says it took."""
         if self.record is None:
             return None
-        measured = self.record["measured"]
-        return measured["train_seconds"] + measured.get("test_seconds", 0.0)
+        return self.record.measured.train_seconds + self.record.measured.test_seconds
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps of an experiment, in an order in which they can be run."""
+    """The runs of an exhibit, in an order in which they can be done."""
 
-    steps: tuple[Step, ...]
+    runs: tuple[PlannedRun, ...]
     estimates: Mapping[tuple[Any, ...], float]
     """Seconds by kind of job, from finished runs on this kind of machine."""
     left_out: tuple[str, ...]
@@ -59,9 +59,9 @@ class Plan:
     """Why it cannot start: datasets and weights that are not there, with what to do."""
 
     @property
-    def todo(self) -> list[Step]:
+    def todo(self) -> list[PlannedRun]:
         """What has to be run."""
-        return [step for step in self.steps if not step.done]
+        return [run for run in self.runs if not run.done]
 
     def seconds(self, job: Job) -> float:
         """What a job will take, start included."""
@@ -69,74 +69,79 @@ class Plan:
 
     def remaining(self, workers: int) -> float:
         """Seconds until everything is done: the work in equal shares, and no less than the longest job."""
-        todo = [self.seconds(step.job) for step in self.todo]
+        todo = [self.seconds(run.job) for run in self.todo]
         return max([sum(todo) / workers, *todo], default=0.0)
 
     def table(self) -> str:
-        """One line a step, as Markdown."""
-        frame = pd.DataFrame([self._line(step) for step in self.steps])
+        """One line a run, as Markdown."""
+        frame = pd.DataFrame([self._line(run) for run in self.runs])
         return frame.to_markdown(index=False, disable_numparse=True)
 
-    def _line(self, step: Step) -> dict[str, str]:
-        job = step.job
-        if step.measured is not None:
-            time = f"{step.measured:.0f} s, measured"
+    def _line(self, run: PlannedRun) -> dict[str, str]:
+        job = run.job
+        if run.measured is not None:
+            time = f"{duration(run.measured)}, measured"
         else:
             source = "as measured in like runs" if job.kind in self.estimates else "guessed"
-            time = f"about {self.seconds(job):.0f} s, {source}"
-        return {"run": job.method, "on": job.on, "seed": str(job.seed), "state": step.state, "time": time}
+            time = f"about {duration(self.seconds(job))}, {source}"
+        return {"run": job.method, "on": job.on, "seed": str(job.seed), "state": run.state, "time": time}
 
 
-def make_plan(jobs: Sequence[Job], places: Places) -> Plan:
+def make_plan(jobs: Sequence[Job], places: Places, also: Collection[str] = ()) -> Plan:
     """Look at what there is; nothing is written.
 
     Args:
         jobs: what is to be shown; what they need is added: where they have to run, or it is there anyway.
         places: where things lie.
+        also: datasets whose optional jobs are to be run.
 
     Raises:
         InputError: for a record that cannot be read.
     """
     places = replace(places)  # forget what was found there before
     shown = frozenset(jobs)
-    steps: dict[Job, Step] = {}
+    runs: dict[Job, PlannedRun] = {}
     left_out: dict[str, None] = {}
     unprepared: dict[str, None] = {}
 
     def add(job: Job, needed: bool) -> None:
-        step = _look(job, job in shown, places)
-        if job in steps or not (step.done or needed):
+        run = _look(job, job in shown, places)
+        if job in runs or not (run.done or needed):
             return
-        reason = missing(job.dataset, places.data) if job.dataset and not step.done else ""
-        if reason and job.optional:
-            left_out[reason] = None
+        if job.optional and not run.done and job.dataset not in also:
+            left_out[f"runs on {job.dataset}, which are optional; add them with --also {job.dataset}"] = None
             return
-        reason = reason or ("" if step.done else job.lacks(places))
+        reason = missing(job.dataset, places.data) if job.dataset and not run.done else ""
+        reason = reason or ("" if run.done else job.lacks(places))
         if reason:
             unprepared[reason] = None
         for other in job.dependencies:
-            add(other, needed=not step.done)
-        steps[job] = step
+            add(other, needed=not run.done)
+        runs[job] = run
 
     for job in jobs:
         add(job, needed=True)
-    return Plan(tuple(steps.values()), _estimates(steps.values()), tuple(left_out), tuple(unprepared))
+    return Plan(tuple(runs.values()), _estimates(runs.values()), tuple(left_out), tuple(unprepared))
 
 
-def _look(job: Job, shown: bool, places: Places) -> Step:
+def _look(job: Job, shown: bool, places: Places) -> PlannedRun:
     result, path = job.result(places), job.record_path(places)
     if result is not None and path is not None and result.is_file():
         record = read_record(path)
-        return Step(job, shown, FAILED if record.get("status") == "failed" else FINISHED, path, record)
+        return PlannedRun(
+            job, shown, FAILED if getattr(record.facts, "status", "") == "failed" else FINISHED, path, record
+        )
     begun = path is not None and (path.parent / "checkpoint.pt").is_file()
-    return Step(job, shown, INTERRUPTED if begun else MISSING, None, None)
+    return PlannedRun(job, shown, INTERRUPTED if begun else MISSING, None, None)
 
 
-def _estimates(steps: Iterable[Step]) -> dict[tuple[Any, ...], float]:
+def _estimates(runs: Iterable[PlannedRun]) -> dict[tuple[Any, ...], float]:
     """Mean seconds by kind of job, of runs that finished on one core (or an accelerator) such as are here."""
     device, found = device_name(choose_device("auto")), {}
-    for step in steps:
-        record = step.record
-        if record and step.state == FINISHED and record["device"] == device and record["threads"] == 1:
-            found.setdefault(step.job.kind, []).append(step.measured)
+    for run in runs:
+        record = run.record
+        if record and run.state == FINISHED:
+            environment = record.facts.environment
+            if environment.device == device and environment.threads == 1:
+                found.setdefault(run.job.kind, []).append(run.measured)
     return {kind: float(np.mean(seconds)) for kind, seconds in found.items()}

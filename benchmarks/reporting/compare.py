@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
-from benchmarks.reporting.rows import Difference, Row
-from benchmarks.reporting.statistics import holm, pairs_needed
+from benchmarks.reporting import inference
+from benchmarks.reporting.inference import Difference
+from benchmarks.reporting.published import table_of
+from benchmarks.reporting.rows import Row
+from benchmarks.reporting.statistics import Interval
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Comparison:
     """Of a row with another on the same test problems."""
 
-    table: str
-    """Key of the family in which p is corrected: of `table_of`, or of a claim."""
+    family: str
+    """In which p is corrected: the key of a table or of a claim."""
     row: Row
     other: Row
     difference: Difference
     """row - other: percentage points of accuracy, or units of the loss."""
-    holm: float
-    """p, corrected within the table."""
+    p: float
+    """Corrected within the family."""
     more: int | None
-    """How many more units of the difference would show it at 80 % power if it were the true one; 0 where it is
-    decided; None where that cannot be told: a difference of zero, or a single unit."""
+    """See `inference.more_needed`."""
+
+    @property
+    def key(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Who against whom."""
+        return self.row.key, self.other.key
+
+    @property
+    def low(self) -> float:
+        """Lower end of the interval; NaN where a single unit gives none."""
+        return self.difference.mean - self.difference.half_width
+
+    @property
+    def high(self) -> float:
+        """Upper end of the interval; NaN where a single unit gives none."""
+        return self.difference.mean + self.difference.half_width
 
     @property
     def decided(self) -> bool:
@@ -39,15 +55,8 @@ class Comparison:
         return (self.difference.mean > 0) == self.row.higher_is_better if self.decided else None
 
 
-def table_of(row: Row) -> str:
-    """Table in which a row stands: that of the paper which shows its method, else that of its track."""
-    if row.track == "few_shot":
-        return {"meta_lstm": "table2", "sib": "table3"}.get(row.labels["method"], "few_shot")
-    return "table1" if row.labels["optimizer"] == "simple" and not row.labels["source"] else "general"
-
-
 def compare(rows: Sequence[Row]) -> list[Comparison]:
-    """Every regularized row with its plain partner, in the order of `rows`; Holm's correction within each table."""
+    """Every regularized row with its plain partner, in the order of `rows`; p is corrected within each table."""
     plain = plain_partners(rows)
     pairs = [(row, plain[row.partner]) for row in rows if not row.plain and row.partner in plain]
     return compare_pairs((table_of(row), row, other) for row, other in pairs)
@@ -73,33 +82,78 @@ def compare_pairs(pairs: Iterable[tuple[str, Row, Row]], known: Sequence[Compari
         pairs: (family, row, other).
         known: comparisons whose differences need not be worked out again, whatever their families.
     """
-    before = {(id(c.row), id(c.other)): c for c in known}
-    found = [(key, row, other, _difference(row, other, before)) for key, row, other in pairs]
-    kept = [(key, row, other, difference) for key, row, other, difference in found if difference is not None]
-    corrected = np.full(len(kept), np.nan)
-    for table in {key for key, *_ in kept}:
-        family = [i for i, (key, *_) in enumerate(kept) if key == table]
-        corrected[family] = holm([kept[i][3].p for i in family])
-    return [Comparison(*parts, float(p), _more(parts, before)) for parts, p in zip(kept, corrected, strict=True)]
+    before = {c.key: (c.difference, c.more) for c in known}
+    found = []
+    for family, row, other in pairs:
+        earlier = before.get((row.key, other.key))
+        new = difference(row, other) if earlier is None else earlier[0]
+        if new is not None:
+            found.append((family, row, other, new, inference.more_needed(new) if earlier is None else earlier[1]))
+    p = np.full(len(found), np.nan)
+    members: dict[str, list[int]] = {}
+    for place, (family, *_) in enumerate(found):
+        members.setdefault(family, []).append(place)
+    for places in members.values():
+        p[places] = inference.corrected([found[place][3] for place in places])
+    return [
+        Comparison(family, row, other, new, float(corrected), more)
+        for (family, row, other, new, more), corrected in zip(found, p, strict=True)
+    ]
 
 
-def _difference(row: Row, other: Row, known: Mapping[tuple[int, int], Comparison]) -> Difference | None:
-    found = known.get((id(row), id(other)))
-    return row.difference(other) if found is None else found.difference
+def difference(row: Row, other: Row) -> Difference | None:
+    """Of two rows on the same problems, over the seeds both have (None if there is no pair, or `unpaired`).
+
+    A hand-designed optimizer is paired with every seed of a learned one.
+    """
+    pairs = _pairs(row, other)
+    return None if pairs is None else inference.of_difference(pairs, row.problem)
 
 
-def _more(parts: tuple[str, Row, Row, Difference], known: Mapping[tuple[int, int], Comparison]) -> int | None:
-    _, row, other, difference = parts
-    found = known.get((id(row), id(other)))
-    return _needed(difference) if found is None else found.more
+def margin(row: Row, other: Row) -> Interval | None:
+    """The mean and interval of `difference` alone, which cost far less than its p."""
+    pairs = _pairs(row, other)
+    return None if pairs is None else inference.of_row(list(pairs))
 
 
-def _needed(difference: Difference) -> int | None:
-    mean, half_width, n = difference.mean, difference.half_width, difference.n
-    if n < 2:
+def unpaired(row: Row, other: Row) -> str:
+    """Why problems of the two cannot be paired: how many each run has, where these differ; else empty."""
+    sizes = sorted({len(values) for one in (row, other) for values in one.values.values()})
+    return f"runs of {', '.join(map(str, sizes))} {row.problem} on one test" if len(sizes) > 1 else ""
+
+
+def _pairs(row: Row, other: Row) -> np.ndarray | None:
+    """Differences [seeds, problems]; None where the two were not tested on the same problems."""
+    if row.tested_on != other.tested_on or row.metric != other.metric or unpaired(row, other):
         return None
-    if abs(mean) > half_width:
-        return 0
-    deviation = half_width * np.sqrt(n) / stats.t.ppf(0.975, n - 1)
-    needed = pairs_needed(mean / deviation) if deviation else None
-    return needed and max(needed - n, 0)
+    return np.array([a - b for a, b in _paired_seeds(row, other)])
+
+
+def _paired_seeds(a: Row, b: Row) -> list[tuple[np.ndarray, np.ndarray]]:
+    if a.hand_designed != b.hand_designed:
+        fixed, learned = (a, b) if a.hand_designed else (b, a)
+        values = next(iter(fixed.values.values()), None)
+        pairs = [] if values is None else [(values, other) for other in learned.values.values()]
+        return pairs if fixed is a else [(y, x) for x, y in pairs]
+    return [(a.values[seed], b.values[seed]) for seed in sorted(set(a.values) & set(b.values))]
+
+
+def best_rows(rows: Sequence[Row]) -> set[tuple[str, ...]]:
+    """Keys of the best row of each table and test, if its paired difference to every other row excludes zero.
+
+    A row of which a test run diverged is never the best: pairs without that run flatter it.
+    """
+    groups: dict[tuple[str, ...], list[tuple[Row, Interval]]] = {}
+    for row in rows:
+        if row.interval is not None:
+            groups.setdefault((table_of(row), *row.tested_on, row.metric), []).append((row, row.interval))
+    return {best.key for members in groups.values() if (best := _best(members)) is not None}
+
+
+def _best(members: Sequence[tuple[Row, Interval]]) -> Row | None:
+    sign = 1 if members[0][0].higher_is_better else -1
+    best, _ = max(members, key=lambda member: sign * member[1].mean)
+    if best.diverged or len(members) == 1:
+        return None
+    margins = (margin(best, row) for row, _ in members if row is not best)
+    return best if all(m is not None and sign * m.mean > m.half_width for m in margins) else None

@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.reporting.items import Experiment, Item
+import msgspec
+
+from benchmarks.reporting.groups import Group
+from benchmarks.reporting.naming import flat
+from benchmarks.reporting.rows import Row
+from benchmarks.running.record import Record
+from benchmarks.running.schema import FewShotFacts
+from fewshot.registry import Plugin
 
 
-def provenance(groups: Sequence[Experiment]) -> dict[str, Any]:
-    """Configuration and runs of every item, in the order of `groups` and their items.
+def provenance(groups: Sequence[Group]) -> dict[str, Any]:
+    """Configuration and runs of every row, in the order of `groups` and their rows.
 
     What many rows share is written once: `pool` holds it, rows refer to it by position.
 
     Returns:
-        rows: each with config (option -> position of its value), differs (options in which rows of the experiment
+        rows: each with config (option -> position of its value), differs (options in which rows of the group
         differ), facts (name -> value), and runs (one a seed). pool: the values.
     """
     pool = _Pool()
     rows = []
     for group in groups:
-        configs = [dict(_flat(item.row.records[0]["config"])) for item in group.items]
+        configs = [flat(_first(row).facts.config) for row in group.rows]
         differing = _differing(configs)
-        for item, config in zip(group.items, configs, strict=True):
+        for row, config in zip(group.rows, configs, strict=True):
             rows.append(
                 {
                     "config": {name: pool(value) for name, value in config.items()},
                     "differs": sorted(name for name in config if name in differing),
-                    "facts": [[name, pool(value)] for name, value in _facts(item).items()],
-                    "runs": [_run(record, pool) for record in item.row.records],
+                    "facts": [[name, pool(value)] for name, value in _facts(row).items()],
+                    "runs": [_run(record, pool) for record in row.records.values()],
                 }
             )
     return {"rows": rows, "pool": pool.values}
@@ -50,55 +57,48 @@ class _Pool:
         return self._places[key]
 
 
-def _facts(item: Item) -> dict[str, Any]:
-    first = item.row.records[0]
-    test = first["manifests"]["test"] if "manifests" in first else first["protocol"]
-    facts = {
-        "dataset": first["dataset"]["name"],
-        "dataset fingerprint": first["dataset"]["fingerprint"],
-        "config SHA-256": first["config_sha256"],
-        "test SHA-256": test["sha256"],
-        "meta-parameters": first.get("meta_parameters"),
+def _first(row: Row) -> Record:
+    return next(iter(row.records.values()))
+
+
+def _facts(row: Row) -> dict[str, Any]:
+    facts = _first(row).facts
+    found = {
+        "dataset": facts.dataset.name,
+        "dataset fingerprint": facts.dataset.fingerprint,
+        "config SHA-256": facts.config_sha256,
+        "test SHA-256": row.tested_on[1],
+        "meta-parameters": facts.meta_parameters,
     }
-    if first.get("rate") is not None:
-        facts["learning rate chosen on validation"] = first["rate"]
-    if first.get("backbone"):
-        facts |= {f"backbone {name}": value for name, value in first["backbone"].items()}
-    return facts
+    if isinstance(facts, FewShotFacts):
+        backbone = msgspec.structs.asdict(facts.backbone) if facts.backbone else {}
+        return found | {f"backbone {name}": value for name, value in backbone.items()}
+    return found if facts.rate is None else found | {"learning rate chosen on validation": facts.rate}
 
 
-def _run(record: Mapping[str, Any], pool: _Pool) -> list[Any]:
+def _run(record: Record, pool: _Pool) -> list[Any]:
     """In the order in which `report.js` reads them."""
-    measured = record.get("measured", {})
-    status = record["status"] if not record["failure"] else f"failed: {record['failure']}"
-    memory = measured.get("peak_memory_bytes")
-    threads = record.get("threads")
-    device = f"{record.get('device')}" + (f", {threads} threads" if threads else "")
+    facts, measured = record.facts, record.measured
+    environment = facts.environment
+    memory = measured.peak_memory_bytes
     return [
-        record["seed"],
-        pool(status),
-        _rounded(measured.get("train_seconds")),
-        _rounded(measured.get("test_seconds")),
+        facts.seed,
+        pool(f"failed: {facts.failure}" if facts.failure else facts.status),
+        round(measured.train_seconds, 1),
+        round(measured.test_seconds, 1),
         None if memory is None else round(memory / 1e6),
-        measured.get("interruptions"),
-        measured.get("finished"),
-        pool(device),
-        pool(record.get("commit")),
-        pool(record.get("versions")),
-        record.get("digest"),
+        measured.interruptions,
+        measured.finished,
+        pool(f"{environment.device}, {environment.threads} threads"),
+        pool(environment.commit),
+        pool(environment.versions),
+        pool([_plugin(plugin) for plugin in environment.plugins]),
+        record.digest,
     ]
 
 
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 1)
-
-
-def _flat(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
+def _plugin(plugin: Plugin) -> str:
+    return f"{plugin.name} {plugin.version}" if plugin.version else f"{plugin.name} (SHA-256 {plugin.sha256})"
 
 
 def _differing(configs: Sequence[Mapping[str, Any]]) -> set[str]:

@@ -1,10 +1,12 @@
-"""What the paper's tables 1 to 3 say, to stand beside our rows of the same experiment."""
+"""The tables of a report: which rows stand in each, and what the paper prints there."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.reporting.rows import Row
+from fewshot.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -14,6 +16,19 @@ class Published:
     mean: float
     spread: float
 
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under one title; p-values are corrected within it."""
+
+    title: str
+    holds: Callable[[Row], bool]
+    published: Callable[[Row], Published | None] = lambda row: None
+    """The paper's value of the experiment that a row repeats, whatever its other options; None where it has none."""
+
+
+TABLES: Registry[Table] = Registry("table")
+"""In the order of the report. A row stands in the first that holds it, or in one of its method alone."""
 
 STEPS = 10_000
 """Of the optimizee in table 1: a 3-layer CNN on CIFAR-10."""
@@ -46,11 +61,35 @@ FEW_SHOT = {
 """By method, regularizer, dataset, way and shot. SIB's backbone is a WRN-28-10."""
 
 
+def _few_shot(*methods: str) -> Callable[[Row], bool]:
+    return lambda row: row.track == "few_shot" and row.method in methods
+
+
+def _simple(row: Row) -> bool:
+    return row.track == "general" and row.method == "simple" and not row.source
+
+
+def _table1(row: Row) -> Published | None:
+    same = row.labels["task"] == "cifar10_cnn" and row.test["steps"] == STEPS
+    return TABLE1.get(row.regularizer) if same else None
+
+
+def _tables23(row: Row) -> Published | None:
+    return FEW_SHOT.get((row.method, row.regularizer, row.dataset, row.labels["way"], row.labels["shot"]))
+
+
+TABLES.register("table1", Table("Table 1: regularizers of SimpleOptimizer", _simple, _table1))
+TABLES.register("table2", Table("Table 2: Meta-LSTM", _few_shot("meta_lstm"), _tables23))
+TABLES.register("table3", Table("Table 3: SIB", _few_shot("sib"), _tables23))
+TABLES.register("few_shot", Table("Few-shot learning, other methods", lambda row: row.track == "few_shot"))
+TABLES.register("general", Table("General training, other optimizers", lambda row: row.track == "general"))
+
+
+def table_of(row: Row) -> str:
+    """Key of the table in which a row stands."""
+    return next(key for key, table in TABLES.items() if table.holds(row))
+
+
 def published(row: Row) -> Published | None:
-    """The paper's value of the experiment that a row repeats, whatever its other options; None where it has none."""
-    labels = row.labels
-    if row.track == "few_shot":
-        names = ("method", "regularizer", "dataset", "way", "shot")
-        return FEW_SHOT.get(tuple(labels[name] for name in names))
-    same = labels["optimizer"] == "simple" and not labels["source"] and row.config["test"].get("steps") == STEPS
-    return TABLE1.get(labels["regularizer"]) if same and labels["task"] == "cifar10_cnn" else None
+    """What the paper prints for the experiment that a row repeats."""
+    return TABLES[table_of(row)].published(row)

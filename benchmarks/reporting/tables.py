@@ -1,17 +1,16 @@
-"""The numbers of the tables, a line a row; `render` makes text of them."""
+"""The numbers of the tables, a line a row; `render_text` makes text of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.reporting.compare import Comparison, compare, table_of
-from benchmarks.reporting.published import published
+from benchmarks.reporting.compare import Comparison, best_rows, compare
+from benchmarks.reporting.published import published, table_of
 from benchmarks.reporting.rows import Row
-from benchmarks.reporting.runs import LABELS
 from benchmarks.reporting.statistics import Interval
 from fewshot.errors import InputError, one_of
 
@@ -31,55 +30,33 @@ def to_frame(rows: Sequence[Row], comparisons: Sequence[Comparison] | None = Non
     best; settings, which tells apart rows of equal labels. Accuracies are in %, differences in percentage points.
 
     Args:
-        rows: of `rows.load`.
+        rows: of `read.load`.
         comparisons: of `compare.compare`; made where None.
     """
-    found = {id(c.row): c for c in (compare(rows) if comparisons is None else comparisons)}
-    best = {id(row) for row in best_rows(rows)}
+    found = {c.row.key: c for c in (compare(rows) if comparisons is None else comparisons)}
+    best = best_rows(rows)
     lines = [
-        {**_numbers(row), **_comparison(found.get(id(row))), "best": id(row) in best, "settings": settings}
-        for row, settings in zip(rows, settings_of(rows), strict=True)
+        {**_numbers(row), **_comparison(found.get(row.key)), "best": row.key in best, "settings": row.settings}
+        for row in rows
     ]
     return pd.DataFrame(lines)
 
 
-def best_rows(rows: Sequence[Row]) -> list[Row]:
-    """Of each table and test, the best row, if its paired difference to every other row there excludes zero.
-
-    A row of which a test run diverged is never the best: pairs without that run flatter it.
-    """
-    groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        if row.interval() is not None:
-            groups.setdefault((table_of(row), row.tested_on, row.metric), []).append(row)
-    return [best for members in groups.values() if (best := _best(members)) is not None]
-
-
-def _best(rows: Sequence[Row]) -> Row | None:
-    sign = 1 if rows[0].higher_is_better else -1
-    best = max(rows, key=lambda row: sign * (row.interval() or _NOTHING).mean)
-    if best.diverged or len(rows) == 1:
-        return None
-    margins = (best.margin(row) for row in rows if row is not best)
-    return best if all(m is not None and sign * m.mean > m.half_width for m in margins) else None
-
-
 def _numbers(row: Row) -> dict[str, Any]:
     paper = published(row)
-    interval, pooled = row.interval() or _NOTHING, row.pooled() or _NOTHING
-    labels = {"method": row.labels.get("optimizer"), **row.labels}
+    interval, pooled = row.interval or _NOTHING, row.pooled or _NOTHING
     return {
         "table": table_of(row),
         "track": row.track,
-        **{name: labels.get(name, "") for name in COLUMNS},
+        **{name: row.labels.get(name, "") for name in COLUMNS},
         "transductive": row.transductive,
         "metric": row.metric,
         "value": interval.mean,
         "half_width": interval.half_width,
         "n": interval.n,
-        "unit": "seeds" if len(row.values) > 1 else row.problem,
+        "unit": row.unit,
         "problem": row.problem,
-        "problems": len(next(iter(row.values.values()), ())),
+        "problems": row.problems,
         "seeds": len(row.values),
         "failed": row.failed,
         "diverged": row.diverged,
@@ -98,48 +75,12 @@ def _comparison(comparison: Comparison | None) -> dict[str, Any]:
         "difference": difference.mean,
         "difference_half_width": difference.half_width,
         "p": difference.p,
-        "holm": comparison.holm,
+        "holm": comparison.p,
         "more": np.nan if comparison.more is None else comparison.more,
         "difference_n": difference.n,
         "difference_unit": difference.unit,
         "dropped": difference.dropped,
     }
-
-
-def settings_of(rows: Sequence[Row]) -> list[str]:
-    """For rows of equal labels, the options in which they differ."""
-    alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    keys = [(row.track, *(row.labels[label] for label in LABELS[row.track])) for row in rows]
-    options = [_flatten(row.config) | _tested(row) for row in rows]
-    for key, mine in zip(keys, options, strict=True):
-        alike.setdefault(key, []).append(mine)
-    differing = {key: _differing_names(others) for key, others in alike.items()}
-    return [
-        ", ".join([f"{name}={mine[name]}" for name in differing[key] if name in mine])
-        for key, mine in zip(keys, options, strict=True)
-    ]
-
-
-def _differing_names(options: Sequence[dict[str, Any]]) -> list[str]:
-    names = sorted({name for mine in options for name in mine})
-    missing = object()
-    return [name for name in names if any(mine.get(name, missing) != options[0].get(name, missing) for mine in options)]
-
-
-def _tested(row: Row) -> dict[str, Any]:
-    """Hashes, short enough to be read."""
-    short = {"data": row.tested_on[0][:8], "test": row.tested_on[1][:8]}
-    if row.track == "few_shot" and row.partner[-1]:
-        short["backbone"] = row.partner[-1][:8]
-    source = row.config.get("transfer")
-    return short | ({"transfer.config_sha256": str(source.get("config_sha256"))[:8]} if source else {})
-
-
-def _flatten(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in options.items():
-        flat |= _flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return flat
 
 
 def select(frame: pd.DataFrame, where: Sequence[str]) -> pd.DataFrame:

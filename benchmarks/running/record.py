@@ -1,218 +1,249 @@
-"""The record of one run: a JSON file with everything a table needs, so that no log is ever parsed."""
+"""The record of one run: a JSON file with everything a table needs, so that no log is ever parsed.
+
+    {"record_version": 2, "digest": …, "facts": {…}, "results": {…}, "details": {…}, "measured": {…}}
+
+This module is the only writer and the only reader of records. A part is decoded when it is asked for, and checked
+against `schema` then.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import platform
-import resource
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
+
+from benchmarks.running.migrations import migrate_1
+from benchmarks.running.schema import AnyFacts, Measured, Part
 from fewshot.errors import InputError
-from fewshot.files import write_text
+from fewshot.files import replacing
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 RECORD_NAME = "record.json"
 DEFAULT_RESULTS = Path("results/runs")
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""By version: makes of a record of that version one of the next, without changing its argument."""
-_UNHASHED = ("digest", "text_sha256", "measured")
-"""What the digest leaves out."""
-_TEXT_SHA256, _MEASURED = b'\n "text_sha256": "', b'",\n "measured": '
-_PACKAGES = ("fewshot-smooth-bench", "torch", "torchvision", "numpy", "scipy", "h5py", "learn2learn")
+
+T = TypeVar("T")
+_REMEDY = "delete it or run again with --fresh"
 
 
-def write_record(path: Path, record: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
-    """Complete a record and write it.
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One record. `facts` and `measured` are at hand; `results` and `details` are decoded anew at every call."""
 
-    Args:
-        path: where; replaced only once the new file is complete.
-        record: what the same command always yields: configuration, provenance, results.
-        measured: what it does not: times, memory, dates. Kept apart under "measured" and outside the digest.
+    facts: Any
+    """A `FewShotFacts`, `GeneralFacts` or `PretrainingFacts`."""
+    measured: Measured
+    digest: str
+    """SHA-256 over everything that is the same however often the command is run or interrupted."""
+    path: Path | None = None
+    """Of its file; None where it was never written."""
+    _parts: tuple[bytes, bytes] | None = field(default=None, repr=False)
+    """Results and details as JSON; None where they are to be read from the file."""
 
-    Returns:
-        What was written.
-    """
-    complete = complete_record(record, measured)
-    write_text(path, record_text(complete))
-    return complete
+    @classmethod
+    def of(cls, facts: AnyFacts, results: Part | None, details: Part, measured: Measured | None = None) -> Record:
+        """A record of its parts; every part is checked against the schema.
+
+        Raises:
+            ValueError: where a part is not what its type says, such as a number that is not finite.
+        """
+        measured = measured or Measured()
+        encoded = [_checked(part, kind) for part, kind in _kinds(facts, results, details)]
+        _checked(measured, Measured)
+        return cls(facts, measured, _digest(encoded), None, (encoded[1], encoded[2]))
+
+    @property
+    def results(self) -> Any:
+        """The value on every test problem, of the type `facts.Results`; None of a run that failed."""
+        return self._decoded(0, self.facts.Results | None)
+
+    @property
+    def details(self) -> Any:
+        """Curves, of the type `facts.Details`."""
+        return self._decoded(1, self.facts.Details)
+
+    def light(self) -> Record:
+        """The same record without its results and details, which are read from its file again when they are needed."""
+        return self if self.path is None else replace(self, _parts=None)
+
+    def whole(self) -> Record:
+        """The same record with its results and details at hand, its file read once.
+
+        Raises:
+            InputError: where the file is gone, or was written anew meanwhile.
+        """
+        return self if self._parts is not None else replace(self, _parts=self._raw())
+
+    def write(self, path: Path) -> Record:
+        """Write the file, completely or not at all; returns the record with its path."""
+        text, digest = self._encoded()
+        with replacing(path) as temporary:
+            temporary.write_bytes(text)
+        return replace(self, path=path, digest=digest)
+
+    def encoded(self) -> bytes:
+        """What `write` writes."""
+        return self._encoded()[0]
+
+    def _encoded(self) -> tuple[bytes, str]:
+        """The text of a file, and its digest: not that of the file of an older version."""
+        encode = msgspec.json.encode
+        facts, (results, details) = encode(self.facts), self._raw()
+        digest = _digest([facts, results, details])
+        members = {
+            b"record_version": b"%d" % RECORD_VERSION,
+            b"digest": encode(digest),
+            b"facts": facts,
+            b"results": results,
+            b"details": details,
+            b"measured": encode(self.measured),
+        }
+        text = b",\n".join(b'"%b": %b' % member for member in members.items())
+        return b"{" + text + b"}\n", digest
+
+    def _raw(self) -> tuple[bytes, bytes]:
+        if self._parts is not None:
+            return self._parts
+        assert self.path is not None
+        whole = read_record(self.path)
+        if whole.digest != self.digest:
+            raise InputError(f"{self.path} was written anew while it was read; run the command again")
+        assert whole._parts is not None
+        return whole._parts
+
+    def _decoded(self, part: int, kind: Any) -> Any:
+        try:
+            return msgspec.json.decode(self._raw()[part], type=kind)
+        except msgspec.ValidationError as error:
+            raise _invalid(self.path, error) from error
 
 
-def complete_record(record: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
-    """A record with its version, digest and "text_sha256", as `write_record` writes it.
-
-    The latter is of the text that stands before it in the file: as long as that fits, so does the digest, and no reader
-    needs to work it out.
-    """
-    complete = {"record_version": RECORD_VERSION, **record}
-    complete |= {"digest": digest(complete)}
-    head = record_text(complete).removesuffix("\n}\n") + ","
-    return complete | {"text_sha256": hashlib.sha256(head.encode()).hexdigest(), "measured": measured}
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    record_version: int
+    digest: str
+    facts: msgspec.Raw
+    results: msgspec.Raw
+    details: msgspec.Raw
+    measured: Measured
 
 
-def record_text(complete: dict[str, Any]) -> str:
-    """The text of a complete record's file."""
-    return json.dumps(complete, indent=1, allow_nan=False) + "\n"
+class _Version(msgspec.Struct):
+    record_version: int
 
 
-def read_record(path: Path, without: Sequence[str] = ()) -> dict[str, Any]:
-    """Read one record, check its digest, and bring it to the current version.
+_FILE, _FACTS = msgspec.json.Decoder(_File), msgspec.json.Decoder(AnyFacts)
 
-    Args:
-        path: of the file.
-        without: members that are left out, "test.last" for one within another; most are not even parsed.
+
+def read_record(path: Path) -> Record:
+    """Read one record and check its digest; one of an older version is brought to the current one.
 
     Raises:
         InputError: where it is no record, of a version without a way to this one, or was changed after it was written.
     """
     try:
         text = path.read_bytes()
-        as_written = _as_written(text)
-        record = json.loads((_cut(text, without) if as_written else text).decode())
-        found, written = record["record_version"], record["digest"]
-        computed = written if as_written else digest(record)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if msgspec.json.decode(text, type=_Version).record_version != RECORD_VERSION:
+            return _older(text, path)
+        file = _FILE.decode(text)
+        facts = _FACTS.decode(file.facts)
+    except msgspec.ValidationError as error:
+        raise _invalid(path, error) from error
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path} is not a readable record ({error!r:.100}); {_REMEDY}") from error
+    parts = [bytes(part) for part in (file.facts, file.results, file.details)]
+    if _digest(parts) != file.digest:
+        parts = _rewritten(parts, facts, path)
+        if _digest(parts) != file.digest:
+            raise InputError(f"{path} was changed after it was written (digest); {_REMEDY}")
+    return Record(facts, file.measured, file.digest, path, (parts[1], parts[2]))
+
+
+def _rewritten(parts: Sequence[bytes], facts: AnyFacts, path: Path) -> list[bytes]:
+    """The parts of a file that was laid out by hand, or by another program, as this one writes them."""
+    kinds = (AnyFacts, facts.Results | None, facts.Details)
+    try:
+        return [
+            msgspec.json.encode(msgspec.json.decode(part, type=kind)) for part, kind in zip(parts, kinds, strict=True)
+        ]
+    except msgspec.ValidationError as error:
+        raise _invalid(path, error) from error
+
+
+def _older(text: bytes, path: Path) -> Record:
+    version = msgspec.json.decode(text, type=_Version).record_version
+    if version != 1:
         raise InputError(
-            f"{path} is not a readable record ({error!r:.100}); delete it or run again with --fresh"
-        ) from error
-    if not _readable(found):
-        raise InputError(
-            f"{path} has record version {found}, this program reads {', '.join(map(str, _versions()))}; "
-            "run again with --fresh"
+            f"{path} has record version {version}, this program reads 1 and {RECORD_VERSION}; run again with --fresh"
         )
-    if computed != written:
-        raise InputError(f"{path} was changed after it was written (digest); delete it or run again with --fresh")
-    record = migrate(record, path)
-    for name in without:
-        _remove(record, name.split("."))
-    return record
+    try:
+        old = json.loads(text)
+        if _digest_1(old) != old["digest"]:
+            raise InputError(f"{path} was changed after it was written (digest); {_REMEDY}")
+        new = migrate_1(old)
+        facts = msgspec.convert(new["facts"], AnyFacts)
+        parts = [(new["results"], facts.Results | None), (new["details"], facts.Details)]
+        results, details = (msgspec.convert(part, kind) for part, kind in parts)
+        record = Record.of(facts, results, details, msgspec.convert(new["measured"], Measured))
+    except msgspec.ValidationError as error:
+        raise _invalid(path, error) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} is no record of version 1 ({error!r:.100}); {_REMEDY}") from error
+    return replace(record, digest=old["digest"], path=path)
 
 
-def _as_written(text: bytes) -> bool:
-    """Whether nothing but what is measured can have changed since `write_record`; False also for other layouts."""
-    head, mark, tail = text.rpartition(_TEXT_SHA256)
-    sha256, measured = tail[:64], tail[64:]
-    if not mark or not measured.startswith(_MEASURED) or hashlib.sha256(head).hexdigest().encode() != sha256:
-        return False
-    return list(json.loads(b"{" + measured.removeprefix(b'",'))) == ["measured"]  # no second member of any other name
+def _kinds(facts: AnyFacts, results: Part | None, details: Part) -> list[tuple[Any, Any]]:
+    return [(facts, type(facts)), (results, facts.Results | None), (details, facts.Details)]
 
 
-def _cut(text: bytes, names: Sequence[str]) -> bytes:
-    """The text of a current record as `write_record` laid it out, with null for members of these names."""
-    if not text.startswith(b'{\n "record_version": %d,' % RECORD_VERSION):
-        return text  # a migration may need them
-    spans = sorted(span for name in names if (span := _span(text, name.split("."))) is not None)
-    ends, starts = [0, *(end for _, end in spans)], [*(start for start, _ in spans), len(text)]
-    return b"null".join(text[end:start] for end, start in zip(ends, starts, strict=True))
+def _checked(part: Any, kind: Any) -> bytes:
+    """A part as JSON. What it was made of is not checked when it is made: what came of it is, here.
 
-
-def _span(text: bytes, names: Sequence[str]) -> tuple[int, int] | None:
-    """Where the value of a member starts and ends; None where there is none."""
-    start, end = 0, len(text) - 1
-    for depth, name in enumerate(names, 1):
-        member = b'\n%b"' % (b" " * depth)
-        key = member + name.encode() + b'": '
-        found = text.find(key, start, end)
-        if found < 0:
-            return None
-        start = found + len(key)
-        following = text.find(member, start, end)
-        end = following - 1 if following >= 0 else text.rfind(b"\n", start, end)
-    return start, end
-
-
-def _remove(record: dict[str, Any], names: Sequence[str]) -> None:
-    *parents, last = names
-    for name in parents:
-        record = record.get(name) or {}
-    record.pop(last, None)
-
-
-def migrate(record: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Bring a record of an older version to the current one, a version at a time; its digest stays that of its file.
-
-    Raises:
-        InputError: where it is not what its version should be.
+    A number that is not finite would become null, which is no error where a member is optional.
     """
-    while record["record_version"] < RECORD_VERSION:
-        found = record["record_version"]
-        try:
-            record = {**MIGRATIONS[found](record), "record_version": found + 1, "digest": record["digest"]}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(
-                f"{path} is no record of version {found} ({error!r:.100}); delete it or run again with --fresh"
-            ) from error
-    return record
+    text = msgspec.json.encode(part)
+    msgspec.json.decode(text, type=kind)
+    plain = msgspec.to_builtins(part)
+    try:
+        json.dumps(plain, allow_nan=False)
+    except ValueError:
+        raise ValueError(f"{next(_not_finite(plain, '$'))} is not finite") from None
+    return text
 
 
-def _versions() -> list[int]:
-    """Versions from which there is a way to the current one."""
-    first = RECORD_VERSION
-    while first - 1 in MIGRATIONS:
-        first -= 1
-    return list(range(first, RECORD_VERSION + 1))
+def _not_finite(value: Any, path: str) -> Iterator[str]:
+    """Paths of numbers that are not."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield path
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for name, member in members:
+        yield from _not_finite(member, f"{path}.{name}" if isinstance(value, dict) else f"{path}[{name}]")
 
 
-def _readable(found: Any) -> bool:
-    return type(found) is int and found in _versions()
+def _digest(parts: Sequence[bytes]) -> str:
+    return hashlib.sha256(b"\n".join(parts)).hexdigest()
+
+
+def _digest_1(record: Mapping[str, Any]) -> str:
+    lasting = {name: value for name, value in record.items() if name not in ("digest", "text_sha256", "measured")}
+    return hashlib.sha256(json.dumps(lasting, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _invalid(path: Path | None, error: msgspec.ValidationError) -> InputError:
+    return InputError(f"{path or 'the record'} is no valid record: {error}; {_REMEDY}")
 
 
 def find_records(folders: Sequence[Path]) -> Iterator[Path]:
-    """Every record at or below `folders`, sorted."""
+    """Every record at or below `folders`, sorted.
+
+    Raises:
+        InputError: where a folder does not exist.
+    """
     for folder in folders:
         if not folder.exists():
             raise InputError(f"{folder} does not exist; give a folder of runs, such as results/runs")
         yield from sorted([folder] if folder.is_file() else folder.rglob(RECORD_NAME))
-
-
-def digest(record: dict[str, Any]) -> str:
-    """SHA-256 over everything in a record that is the same however often the command is run or interrupted."""
-    lasting = {name: value for name, value in record.items() if name not in _UNHASHED}
-    return hashlib.sha256(json.dumps(lasting, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
-def config_sha256(options: Mapping[str, Any]) -> str:
-    """SHA-256 of options as canonical JSON."""
-    return hashlib.sha256(json.dumps(options, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def commit() -> str | None:
-    """Commit of the checkout this code runs from, "+changes" appended where files differ; None outside a checkout."""
-    root = Path(__file__).resolve().parents[2]
-
-    def git(*arguments: str) -> str:
-        run = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=20
-        )
-        return run.stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes."""
-    try:
-        status = Path("/proc/self/status").read_text()
-        return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
-    except (OSError, StopIteration):  # not Linux; there ru_maxrss may include the memory of the parent process
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024

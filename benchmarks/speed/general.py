@@ -15,16 +15,16 @@ from fewshot.general.examples import Examples, Part
 from fewshot.general.tasks import Classification
 from fewshot.nets.small import MLP, FlatNet, ThreeLayerCNN
 from fewshot.optimizers import LEARNED
-from fewshot.regularizers import REGULARIZERS, PenaltyOptions
+from fewshot.regularizers import REGULARIZERS, NoOptions, SmoothOptions
 
 NETS: dict[str, tuple[Callable[[], FlatNet], tuple[int, int, int]]] = {
     "MLP 784-32-10": (lambda: MLP(784, 32, 10), (1, 28, 28)),
     "3-layer CNN": (ThreeLayerCNN, (3, 32, 32)),
 }
-SETTINGS: dict[str, tuple[str, PenaltyOptions]] = {
-    "plain": ("none", PenaltyOptions()),
-    "smooth, endpoints": ("smooth", PenaltyOptions(maximum="endpoints")),
-    "smooth, pgd": ("smooth", PenaltyOptions(maximum="pgd")),
+SETTINGS: dict[str, tuple[str, NoOptions | SmoothOptions]] = {
+    "plain": ("none", NoOptions()),
+    "smooth, endpoints": ("smooth", SmoothOptions(maximum="endpoints")),
+    "smooth, pgd": ("smooth", SmoothOptions(maximum="pgd")),
 }
 
 

@@ -14,10 +14,10 @@ import pandas as pd
 import torch
 from torch import nn
 
-from fewshot.optimizers import LEARNED, inner_step
+from fewshot.optimizers import LEARNED
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
 from fewshot.optimizers.torch_optimizer import LearnedOptimizer
-from fewshot.regularizers import PenaltyOptions, Regularizer, Smoothness
+from fewshot.regularizers import Regularizer, Smoothness, SmoothOptions, inner_step
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ def measure_cores(command: Cores) -> pd.DataFrame:
     core = LEARNED[command.optimizer](torch.Generator().manual_seed(0))
     regularizers = {"plain": Regularizer()}
     if core.state_size == 1:
-        regularizers["endpoints"] = Smoothness(PenaltyOptions(maximum="endpoints"))
-    regularizers["pgd"] = Smoothness(PenaltyOptions(maximum="pgd"))
+        regularizers["endpoints"] = Smoothness(SmoothOptions(maximum="endpoints"))
+    regularizers["pgd"] = Smoothness(SmoothOptions(maximum="pgd"))
     unrolls = {name: _unroll(core, regularizer, command) for name, regularizer in regularizers.items()}
     times = _alternate(unrolls, command.rounds)
     return pd.DataFrame(

@@ -15,7 +15,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.running.record import RECORD_NAME, complete_record, config_sha256, record_text
+from benchmarks.running.identity import config_sha256
+from benchmarks.running.record import RECORD_NAME, Record
+from benchmarks.running.schema import (
+    DatasetFacts,
+    Environment,
+    FewShotDetails,
+    FewShotFacts,
+    FewShotResults,
+    FewShotTraining,
+    GeneralDetails,
+    GeneralFacts,
+    GeneralResults,
+    GeneralTraining,
+    ManifestFacts,
+    Point,
+    ProtocolFacts,
+    TestedEpisodes,
+    TestedOptimizer,
+    TestRun,
+)
 from fewshot.errors import InputError
 
 _SEEDS = 5
@@ -45,7 +64,7 @@ def measure_report(command: ReportSpeed) -> pd.DataFrame:
         for number, record in enumerate(synthetic_records(command.records)):
             path = runs / str(number) / RECORD_NAME
             path.parent.mkdir(parents=True)
-            path.write_text(record_text(complete_record(record, {})))  # in the cache, not flushed to disk one by one
+            path.write_bytes(record.encoded())  # in the cache, not flushed to disk one by one
         report = [sys.executable, "-m", "benchmarks.report", str(runs), "--out", folder, "--format", *command.format]
         seconds, processors, peak, status = _measured(report)
     if status:
@@ -81,8 +100,8 @@ def _proportional(process: int) -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024 / 1e6
 
 
-def synthetic_records(count: int) -> Iterator[dict[str, Any]]:
-    """Records of both tracks in turn: plain and smoothed rows of five seeds, of ever new experiments."""
+def synthetic_records(count: int) -> Iterator[Record]:
+    """Records of both tracks in turn: plain and smoothed rows of five seeds, of ever new test problems."""
     generator = np.random.Generator(np.random.Philox(0))
     for number in range(count):
         make = _general if number % 2 else _few_shot
@@ -90,9 +109,9 @@ def synthetic_records(count: int) -> Iterator[dict[str, Any]]:
         yield make(generator, row // 2, ("none", "smooth")[row % 2], seed)
 
 
-def _few_shot(generator: np.random.Generator, experiment: int, regularizer: str, seed: int) -> dict[str, Any]:
-    """Experiments share 20 datasets and differ in their ways and learners."""
-    dataset, way = f"synthetic{experiment % 20}", 5 + experiment // 20 % 5
+def _few_shot(generator: np.random.Generator, group: int, regularizer: str, seed: int) -> Record:
+    """Groups share 20 datasets and differ in their ways and learners."""
+    dataset, way = f"synthetic{group % 20}", 5 + group // 20 % 5
     config = {
         "method": "meta_lstm",
         "dataset": dataset,
@@ -101,23 +120,27 @@ def _few_shot(generator: np.random.Generator, experiment: int, regularizer: str,
         "query": 15,
         "regularizer": regularizer,
         "penalty": _PENALTY if regularizer != "none" else None,
-        "learner": {"inner_epochs": 12, "filters": 32, "hidden_size": 20 + experiment // 100},
+        "learner": {"inner_epochs": 12, "filters": 32, "hidden_size": 20 + group // 100},
         "training": {"episodes": 5000, "meta_rate": 1e-3},
         "test": {"episodes": 600, "seed": 0},
     }
-    correct = generator.integers(6 * way, 12 * way, 600).tolist()
-    return {
-        **_common("few_shot", config, seed, dataset),
-        "transductive": False,
-        "manifests": {"test": {"sha256": config_sha256({"dataset": dataset, "way": way})}},
-        "queries_per_episode": 15 * way,
-        "training": {"curve": _curve(generator, "episode")},
-        "test": {"best": {"episode": 900, "correct": correct}},
-    }
+    size = {"dataset": dataset, "fingerprint": config_sha256({"name": dataset}), "way": way, "shot": 1, "query": 15}
+    facts = FewShotFacts(
+        **_common(config, seed, dataset),
+        transductive=False,
+        backbone=None,
+        manifests={"test": ManifestFacts(**size, split="test", seed=0, count=600, sha256=config_sha256(size))},
+        queries_per_episode=15 * way,
+        training=FewShotTraining(episode=1000, skipped=0, best_episode=900, best_accuracy=0.6),
+    )
+    correct = generator.integers(6 * way, 12 * way, (2, 600)).tolist()
+    best, last = (TestedEpisodes(episode=900, correct=values) for values in correct)
+    details = FewShotDetails(curve=_curve(generator, "episode"), validation=[])
+    return Record.of(facts, FewShotResults(best=best, last=last), details)
 
 
-def _general(generator: np.random.Generator, experiment: int, regularizer: str, seed: int) -> dict[str, Any]:
-    task = f"synthetic{experiment}"
+def _general(generator: np.random.Generator, group: int, regularizer: str, seed: int) -> Record:
+    task = f"synthetic{group}"
     config = {
         "optimizer": "simple",
         "task": task,
@@ -128,27 +151,36 @@ def _general(generator: np.random.Generator, experiment: int, regularizer: str, 
         "test": {"steps": 50, "initializations": 5, "seed": 0, "points": 50},
         "transfer": None,
     }
-    tests = {name: {"unroll": 900, "runs": [_training(generator, i) for i in range(5)]} for name in ("best", "last")}
+    size = {"task": task, "dataset": task, "fingerprint": config_sha256({"name": task}), **config["test"]}
+    facts = GeneralFacts(
+        **_common(config, seed, task),
+        protocol=ProtocolFacts(**size, batch_size=128, task_facts={}, sha256=config_sha256({"task": task})),
+        training=GeneralTraining(unroll=1000, skipped=0, best_unroll=900, best_loss=0.3),
+    )
+    best, last = (TestedOptimizer(unroll=900, runs=[_training(generator, i) for i in range(5)]) for _ in range(2))
+    details = GeneralDetails(curve=_curve(generator, "unroll"))
+    return Record.of(facts, GeneralResults(best=best, last=last), details)
+
+
+def _common(config: dict[str, Any], seed: int, dataset: str) -> dict[str, Any]:
     return {
-        **_common("general", config, seed, task),
-        "protocol": {"task": task, "sha256": config_sha256({"task": task})},
-        "training": {"curve": _curve(generator, "unroll")},
-        "test": tests,
+        "config": config,
+        "config_sha256": config_sha256(config),
+        "seed": seed,
+        "dataset": DatasetFacts(name=dataset, fingerprint=config_sha256({"name": dataset})),
+        "environment": Environment(versions={"synthetic": "1"}, commit=None, device="cpu", threads=1),
+        "status": "finished",
+        "failure": None,
+        "meta_parameters": 440,
     }
 
 
-def _common(track: str, config: dict[str, Any], seed: int, dataset: str) -> dict[str, Any]:
-    status = {"track": track, "status": "finished", "failure": None}
-    identity = {"config": config, "config_sha256": config_sha256(config), "seed": seed}
-    return {**status, **identity, "dataset": {"name": dataset, "fingerprint": config_sha256({"name": dataset})}}
-
-
-def _curve(generator: np.random.Generator, clock: str) -> list[dict[str, float]]:
+def _curve(generator: np.random.Generator, clock: str) -> list[Point]:
     losses = generator.random(100).tolist()
-    return [{clock: 10 * i, "loss": loss, "penalty": 0.1} for i, loss in enumerate(losses)]
+    return [{clock: 10.0 * i, "loss": loss, "penalty": 0.1} for i, loss in enumerate(losses)]
 
 
-def _training(generator: np.random.Generator, initialization: int) -> dict[str, Any]:
+def _training(generator: np.random.Generator, initialization: int) -> TestRun:
     names = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
     curves = dict(zip(names, generator.random((4, 51)).tolist(), strict=True))
-    return {"initialization": initialization, "diverged_at": None, "step": list(range(51)), **curves}
+    return TestRun(initialization=initialization, diverged_at=None, step=list(range(51)), **curves)

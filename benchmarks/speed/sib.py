@@ -24,7 +24,7 @@ from fewshot.learners import METHODS
 from fewshot.learners.sib import SIBOptions
 from fewshot.nets.backbone import build_backbone
 from fewshot.nets.blocks import channels_last
-from fewshot.regularizers import PenaltyOptions, Regularizer, Smoothness
+from fewshot.regularizers import Regularizer, Smoothness, SmoothOptions
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def sib_actions(command: SIBSpeed, episodes: list[Episode]) -> dict[str, Callabl
     tested = METHODS["sib"].build(command.features, 1, 5, options, Regularizer(), torch.Generator().manual_seed(0))
     return {
         "meta-training, plain": trained(Regularizer()),
-        "meta-training, smooth": trained(Smoothness(PenaltyOptions(weight=0.01, radius=0.1))),
+        "meta-training, smooth": trained(Smoothness(SmoothOptions(weight=0.01, radius=0.1))),
         "evaluation": lambda: count_correct(tested, episodes),
     }
 

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import struct
+import threading
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Literal, get_args
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, get_args
 
 import numpy as np
 from PIL import Image
 
-from data_prep.formats.sources import printable
+from data_prep.formats.sources import KINDS, identify_bytes, printable
 from fewshot.errors import InputError, one_of
 
 Resample = Literal["nearest", "bilinear", "bicubic", "lanczos", "box"]
 Channels = Literal[1, 3]
 
 MAX_PIXELS = 80_000_000
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM")
+_FORMATS = (
+    *("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "PPM", "TIFF", "AVIF", "JPEG2000", "ICO", "ICNS", "CUR", "PCX"),
+    *("SGI", "QOI", "SUN", "PSD", "DDS", "XBM", "XPM", "MSP", "BLP", "PIXAR"),
+)
+"""All that Pillow decodes itself and knows by its first bytes: nothing that starts another program, as EPS does."""
+_LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "JPEG2000")
+_BY_ENDING = {".tga": "TGA", ".icb": "TGA", ".vda": "TGA", ".vst": "TGA", ".im": "IM"}
 _BATCH = 64
+_PREFIX = 512
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -47,41 +58,173 @@ _DAMAGE = (
 )
 
 
+class BadImageError(InputError):
+    """An image that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """The values of images with more than 8 bits that become 0 and 255; 256 equal parts between are the levels."""
+
+    low: float = 0
+    high: float = 65_535
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Values of any type and shape as uint8 of the same shape."""
+        step = 1.0 if values.dtype.kind in "iu" else 0.0
+        scaled = (values.astype(np.float64) - self.low) * 256 / (self.high - self.low + step or 1.0)
+        return np.clip(np.floor(scaled), 0, 255).astype(np.uint8)
+
+
+class Seen:
+    """What images were before they were prepared; counted by any number of threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.images = self.resized = self.lossy = 0
+
+    def add(self, resized: bool, lossy: bool = False) -> None:
+        """Count an image that was resized, or came in a format that loses detail."""
+        with self._lock:
+            self.images += 1
+            self.resized += resized
+            self.lossy += lossy
+
+
+class DeepImageError(Exception):
+    """An image has more than 8 bits, and nobody has said which of its values are black and white."""
+
+
+_ANY_16_BITS = Span()
+
+
 def decode(
-    data: bytes, name: str, size: int | None = None, resample: Resample = "bilinear", channels: Channels = 3
+    data: bytes,
+    name: str,
+    size: int | None = None,
+    resample: Resample = "bilinear",
+    channels: Channels = 3,
+    span: Span | None = _ANY_16_BITS,
+    seen: Seen | None = None,
 ) -> np.ndarray:
     """Decode an image.
 
-    Grey, palette, CMYK and 16-bit images are converted. Transparency is dropped without blending and orientation tags
+    Grey, palette and CMYK images are converted. Transparency is dropped without blending and orientation tags
     are ignored, as torchvision's loader does. The whole image is resized, whatever its aspect, with Pillow's
     antialiased filters (`box` averages areas).
 
     Args:
-        data: PNG, JPEG, BMP, GIF (first frame), WebP or PPM.
+        data: any image that Pillow decodes itself (of several frames the first).
         name: how an error calls the image.
         size: side of the result in pixels; None keeps the image's own size.
         channels: 3 for RGB, 1 for luminance.
+        span: what images of more than 8 bits a value are scaled by; None refuses them.
+        seen: told what the image was.
 
     Returns:
         uint8 [H, W, channels].
 
     Raises:
-        InputError: naming the image, where it is damaged, truncated, of another format, or larger than `MAX_PIXELS`.
+        BadImageError: naming the image, where it is damaged, truncated, of another format, or larger than `MAX_PIXELS`.
+        DeepImageError: for an image of more than 8 bits without `span`.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise InputError(
-                    f"{name} has {image.width}×{image.height} pixels, over {MAX_PIXELS}; shrink or remove it"
-                )
-            converted = _convert(image, "L" if channels == 1 else "RGB")
+        with _opened(data, name) as image:
+            deep = _deep_values(image, data, name)
+            if deep is not None and span is None:
+                raise DeepImageError(name)
+            plain = image if deep is None or span is None else Image.fromarray(span(deep))
+            converted = _convert(plain, "L" if channels == 1 else "RGB")
+            if seen is not None:
+                seen.add(size is not None and converted.size != (size, size), image.format in _LOSSY)
             if size is not None and converted.size != (size, size):
                 converted = converted.resize((size, size), _FILTERS[resample])
             return np.asarray(converted).reshape(converted.height, converted.width, channels)
-    except InputError:
+    except (InputError, DeepImageError):
         raise
     except _DAMAGE as error:
-        raise InputError(f"{name} is a damaged image or none ({printable(error)}); replace or remove it") from error
+        raise _damaged(data, name, error) from error
+
+
+def span_of(items: Iterable[tuple[str, bytes]]) -> Span:
+    """The least and the greatest value in those images that have more than 8 bits; damaged ones do not count."""
+    low, high = np.inf, -np.inf
+    for name, data in items:
+        with contextlib.suppress(*_DAMAGE, InputError), _opened(data, name) as image:
+            values = _deep_values(image, data, name)
+            if values is not None and values.size:
+                low, high = min(low, float(values.min())), max(high, float(values.max()))
+    return Span(low, high) if low <= high else _ANY_16_BITS
+
+
+def is_image(head: bytes) -> bool:
+    """Whether a file that begins like this is an image of a format that is read here."""
+    Image.init()
+    accepts = (Image.OPEN[kind][1] for kind in _FORMATS if kind in Image.OPEN)
+    return any(accept is not None and accept(head[:_PREFIX]) is True for accept in accepts)
+
+
+@cache
+def image_endings() -> frozenset[str]:
+    """The endings of file names that formats which are read here usually have, in lower case (`.png`)."""
+    known = {ending for ending, kind in Image.registered_extensions().items() if kind in _FORMATS}
+    return frozenset(known | set(_BY_ENDING) | {".jfif", ".jpe"})
+
+
+@contextlib.contextmanager
+def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
+    more = _BY_ENDING.get("." + name.rpartition(".")[2].lower())
+    with Image.open(io.BytesIO(data), formats=(*_FORMATS, more) if more else _FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise BadImageError(
+                f"{name} has {image.width}×{image.height} pixels, over {MAX_PIXELS}; shrink or remove it"
+            )
+        yield image
+
+
+def _damaged(data: bytes, name: str, error: Exception) -> BadImageError:
+    kind = identify_bytes(data[:_PREFIX])
+    what = KINDS[kind] if kind not in ("png", "jpeg", "unknown", "idx") else printable(error)
+    return BadImageError(f"{name} is a damaged image or none ({what}); replace or remove it")
+
+
+def _deep_values(image: Image.Image, data: bytes, name: str) -> np.ndarray | None:
+    """The values of an image with more than 8 bits each, [H, W] or [H, W, 3]; None for other images.
+
+    Raises:
+        ValueError: where some are no numbers.
+    """
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image)
+        if not np.isfinite(values).all():
+            raise ValueError("values that are no numbers")
+        return values
+    tiles: list[Any] = getattr(image, "tile", [])
+    raw = _raw_mode(tiles[0]) if tiles else ""
+    if ";16" not in raw:
+        return None
+    if raw.startswith("LA"):  # four bytes a pixel, as RGBA of 8 bits
+        return _combined(*np.moveaxis(_read_as(data, name, "RGBA")[..., :2], -1, 0))
+    other = raw[:-1] + ("L" if raw.endswith("B") else "B")  # Pillow keeps one byte of two, by the order it is told
+    return _combined(np.asarray(image), _read_as(data, name, other))[..., :3]
+
+
+def _raw_mode(tile: Any) -> str:
+    arguments = tile[3]
+    return str(arguments if isinstance(arguments, str) or not arguments else arguments[0])
+
+
+def _read_as(data: bytes, name: str, raw: str) -> np.ndarray:
+    """The bytes of an image, taken for those of another raw mode of the same length."""
+    with _opened(data, name) as image:
+        tiles: list[Any] = getattr(image, "tile", [])
+        changed = (raw if isinstance(tile[3], str) else (raw, *tile[3][1:]) for tile in tiles)
+        image.tile = [tile._replace(args=args) for tile, args in zip(tiles, changed, strict=True)]  # pyright: ignore
+        return np.asarray(image)
+
+
+def _combined(high: np.ndarray, low: np.ndarray) -> np.ndarray:
+    return high.astype(np.uint16) << 8 | low
 
 
 def decode_many(
@@ -90,23 +233,46 @@ def decode_many(
     resample: Resample = "bilinear",
     jobs: int = 1,
     channels: Channels = 3,
+    span: Span | None = _ANY_16_BITS,
+    seen: Seen | None = None,
+    on_bad: Callable[[str, BadImageError], None] | None = None,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Decode named images in `jobs` threads (Pillow decodes without the GIL), in the order of `items`.
 
     At most `2 * jobs + 2` batches of 64 encoded or decoded images are in memory. See `decode` for the arguments.
 
+    Args:
+        on_bad: told of each bad image, which is then left out.
+
     Raises:
-        InputError: for a bad argument, at once; for a bad image, when its turn comes.
+        InputError: for a bad argument, at once; for a bad image, when its turn comes, unless `on_bad` is given.
     """
     one_of("resampling filter", resample, get_args(Resample))
     for what, number in (("jobs", jobs), ("image size", size)):
         if number is not None and number < 1:
             raise InputError(f"{what} is {number}; give 1 or more")
 
-    def decode_batch(batch: list[tuple[str, bytes]]) -> list[tuple[str, np.ndarray]]:
-        return [(name, decode(data, name, size, resample, channels)) for name, data in batch]
+    def decode_one(name: str, data: bytes) -> np.ndarray | BadImageError:
+        try:
+            return decode(data, name, size, resample, channels, span, seen)
+        except BadImageError as error:
+            if on_bad is None:
+                raise
+            return error
 
-    return _parallel(decode_batch, _batched(items), jobs)
+    def decode_batch(batch: list[tuple[str, bytes]]) -> list[tuple[str, np.ndarray | BadImageError]]:
+        return [(name, decode_one(name, data)) for name, data in batch]
+
+    return _good(_parallel(decode_batch, _batched(items), jobs), on_bad)
+
+
+def _good(decoded: Iterator, on_bad: Callable[[str, BadImageError], None] | None) -> Iterator[tuple[str, np.ndarray]]:
+    with contextlib.closing(decoded):  # pyright: ignore[reportArgumentType]
+        for name, image in decoded:
+            if not isinstance(image, BadImageError):
+                yield name, image
+            elif on_bad is not None:
+                on_bad(name, image)
 
 
 def _parallel(work: Callable[[list], list], batches: Iterable[list], jobs: int) -> Iterator:
@@ -131,8 +297,6 @@ def _batched(items: Iterable) -> Iterator[list]:
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion clips instead of scaling
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
     if "transparency" in image.info and image.mode == "P":
         image = image.convert("RGBA")
     return image.convert(mode)

@@ -16,6 +16,7 @@ from data_prep.formats.sources import Source, printable, reading, source_of
 from fewshot.errors import InputError
 
 _REMEMBERED = 256
+_HARMLESS = ("collections.OrderedDict", "collections.defaultdict", "collections.Counter", "a set")
 
 
 def load_pickle(path: Path | Source) -> Any:
@@ -66,6 +67,11 @@ def _explained(name: str) -> Iterator[None]:
     except InputError:
         raise
     except NotPlainError as error:
+        if str(error) in _HARMLESS:
+            raise InputError(
+                f"{name} is refused: it holds {error}, which is harmless but not read here; save its content as plain"
+                " dictionaries, or get the original"
+            ) from error
         raise InputError(f"{name} is refused: a pickle of plain data never holds {error}; get the original") from error
     except TruncatedError as error:
         raise InputError(f"{name} is truncated ({error}); delete it and fetch it again") from error

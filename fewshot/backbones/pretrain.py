@@ -7,12 +7,11 @@ together: neither interruptions nor, up to rounding, the number of processes cha
 from __future__ import annotations
 
 import math
-import time
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fewshot.backbones.batches import Batches
 from fewshot.backbones.distributed import World, synchronize
-from fewshot.engine.checkpoint import load_checkpoint, save_checkpoint, snapshot
+from fewshot.engine.loop import Outcome, Progress, Trainer, TrainingFailed
 from fewshot.errors import InputError
 from fewshot.nets.blocks import FeatureNet, channels_last
 
@@ -83,7 +82,7 @@ class PretrainOptions:
         return self.rate * grown * self.decay ** bisect_right(self.milestones, step // steps_per_epoch)
 
 
-class PretrainingFailed(RuntimeError):
+class PretrainingFailed(TrainingFailed):
     """Pre-training cannot go on; the message is the cause."""
 
 
@@ -103,34 +102,36 @@ class CosineClassifier(nn.Module):
         return self.scale * F.linear(F.normalize(features, dim=1), F.normalize(self.weight, dim=1))
 
 
-class Observer(Protocol):
-    """Who watches: a progress bar."""
-
-    def step(self, step: int, loss: float, accuracy: float) -> None: ...
-
-    def validated(self, accuracy: float, best: bool) -> None: ...
-
-
 @dataclass
-class PretrainProgress:
-    """Where pre-training stands; all of it is in a checkpoint."""
+class PretrainProgress(Progress):
+    """Where pre-training stands. A point of its curve is the mean over an epoch: epoch, loss, accuracy; one of its
+    validation is epoch and accuracy."""
 
-    step: int = 0
-    """Steps done."""
-    best_step: int = 0
-    best_accuracy: float = -1.0
-    curve: list[dict[str, float]] = field(default_factory=list)
-    """Means over each epoch: epoch, loss, accuracy."""
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0])
     """Of loss and accuracy over the steps of this epoch."""
-    validation: list[dict[str, float]] = field(default_factory=list)
-    """Mean accuracy on the validation episodes: epoch, accuracy."""
-    seconds: float = 0.0
-    interruptions: int = 0
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self.done
+
+    @property
+    def best_step(self) -> int:
+        return self.best_at
+
+    @property
+    def best_accuracy(self) -> float:
+        return -1.0 if self.best_score is None else self.best_score
 
 
-class Pretrainer:
-    """Runs pre-training, and can stop and continue at any step without changing its result."""
+class Pretrainer(Trainer):
+    """Pre-training of a backbone, in one process or several."""
+
+    patience = 1
+    remedy = "; lower training.rate"
+    failure = PretrainingFailed
+    model: CosineClassifier
+    progress: PretrainProgress
 
     def __init__(
         self,
@@ -161,106 +162,64 @@ class Pretrainer:
         device = batches.device
         if world.size > 1:
             synchronize(model.net, device)
-        self.model = channels_last(model.to(device))
-        self.batches, self.options, self.validate, self.identity = batches, options, validate, identity
-        self.checkpoint, self.checkpoint_seconds, self.world = checkpoint, checkpoint_seconds, world
-        self.sgd = torch.optim.SGD(
+        model = channels_last(model.to(device))
+        self.batches, self.options, self.validate, self.world = batches, options, validate, world
+        sgd = torch.optim.SGD(
             model.parameters(), options.rate, options.momentum, weight_decay=options.weight_decay, nesterov=True
         )
-        self.progress, self.best = PretrainProgress(), snapshot(model.net)
-        if checkpoint.exists():
-            self._restore()
-        if not world.agrees(self.progress.step, device):
+        total = options.epochs * batches.steps_per_epoch
+        super().__init__(
+            model, sgd, PretrainProgress(), total, identity, checkpoint, checkpoint_seconds, writes=world.leads
+        )
+        if not world.agrees(self.progress.done, device):
             raise InputError(
                 f"processes found different checkpoints at {checkpoint}; give a folder that all hosts share"
             )
         self.parallel = DistributedDataParallel(model, broadcast_buffers=False) if world.size > 1 else model
         self.autocast = options.precision == "auto" and has_bfloat16(device)
 
-    def run(self, observer: Observer) -> PretrainProgress:
-        """Train to the end, validating and checkpointing on the way.
+    @property
+    def kept(self) -> FeatureNet:
+        return self.model.net
 
-        Raises:
-            PretrainingFailed: where the loss is no longer finite.
-        """
-        progress, started, saved = self.progress, time.monotonic(), time.monotonic()
-        before, per_epoch = progress.seconds, self.batches.steps_per_epoch
-        self.model.train()
-        while progress.step < self.options.epochs * per_epoch:
-            loss, accuracy = self._step(progress.step)
-            progress.step += 1
-            observer.step(progress.step, loss, accuracy)
-            epoch_ended = progress.step % per_epoch == 0
-            if epoch_ended:
-                self._end_epoch(progress.step // per_epoch, observer)
-            progress.seconds = before + time.monotonic() - started
-            if epoch_ended or time.monotonic() - saved > self.checkpoint_seconds:
-                self._save()
-                saved = time.monotonic()
-        return progress
-
-    def _step(self, step: int) -> tuple[float, float]:
+    def _step(self, index: int) -> Outcome:
         """One step of SGD: loss and accuracy over the whole batch."""
-        self.sgd.param_groups[0]["lr"] = self.options.rate_at(step, self.batches.steps_per_epoch)
-        images, labels = self.batches(step)
+        self.optimizer.param_groups[0]["lr"] = self.options.rate_at(index, self.batches.steps_per_epoch)
+        images, labels = self.batches(index)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.autocast):
             logits = self.parallel(images)
         loss = F.cross_entropy(logits, labels)
-        self.sgd.zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()
-        self.sgd.step()
+        self.optimizer.step()
         accuracy = (logits.detach().argmax(dim=1) == labels).float().mean()
-        scalars = self.world.mean(torch.stack([loss.detach(), accuracy])).tolist()
-        if not math.isfinite(scalars[0]):
-            raise PretrainingFailed(f"the loss was not finite at step {step}; lower training.rate")
-        self.progress.sums = [total + value for total, value in zip(self.progress.sums, scalars, strict=True)]
-        return scalars[0], scalars[1]
+        loss, accuracy = self.world.mean(torch.stack([loss.detach(), accuracy])).tolist()
+        return Outcome({"loss": loss, "accuracy": accuracy}, None if math.isfinite(loss) else "the loss")
 
-    def _end_epoch(self, epoch: int, observer: Observer) -> None:
-        progress = self.progress
-        loss, accuracy = (total / self.batches.steps_per_epoch for total in progress.sums)
-        progress.curve.append({"epoch": epoch, "loss": loss, "accuracy": accuracy})
-        progress.sums = [0.0, 0.0]
-        if self.world.leads and (epoch % self.options.validate_every == 0 or epoch == self.options.epochs):
-            observer.validated(*self._validate(epoch))
+    def _keep(self, scalars: dict[str, float]) -> None:
+        """Add to the sums of this epoch; at its end, they are one point."""
+        progress, per_epoch = self.progress, self.batches.steps_per_epoch
+        progress.sums = [total + scalars[name] for total, name in zip(progress.sums, ("loss", "accuracy"), strict=True)]
+        if progress.done % per_epoch == 0:
+            loss, accuracy = (total / per_epoch for total in progress.sums)
+            progress.curve.append({"epoch": self._epoch, "loss": loss, "accuracy": accuracy})
+            progress.sums = [0.0, 0.0]
 
-    def _validate(self, epoch: int) -> tuple[float, bool]:
-        """Mean accuracy, and whether it is the best so far."""
-        progress, accuracy = self.progress, float(np.mean(self.validate(self.model.net)))
-        progress.validation.append({"epoch": epoch, "accuracy": accuracy})
-        better = accuracy > progress.best_accuracy
-        if better:
-            progress.best_accuracy, progress.best_step = accuracy, progress.step
-            self.best = snapshot(self.model.net)
-        return accuracy, better
+    @property
+    def _epoch(self) -> int:
+        """Epochs done."""
+        return self.progress.done // self.batches.steps_per_epoch
 
-    def _save(self) -> None:
-        if self.world.leads:
-            content = {
-                "identity": self.identity,
-                "model": self.model.state_dict(),
-                "sgd": self.sgd.state_dict(),
-                "best": self.best,
-                "progress": asdict(self.progress),
-            }
-            save_checkpoint(self.checkpoint, content)
+    def _is_due(self) -> bool:
+        if not self.world.leads or self.progress.done % self.batches.steps_per_epoch:
+            return False
+        return self._epoch % self.options.validate_every == 0 or self.progress.done == self.total
 
-    def _restore(self) -> None:
-        path = self.checkpoint
-        content: dict[str, Any] = load_checkpoint(path, self.batches.device)
-        try:
-            differing = [name for name in self.identity if content["identity"].get(name) != self.identity[name]]
-            if differing:
-                raise InputError(
-                    f"checkpoint {path} was made with another {' and '.join(differing)}; start over with --fresh"
-                )
-            self.model.load_state_dict(content["model"])
-            self.sgd.load_state_dict(content["sgd"])
-            self.best = content["best"]
-            self.progress = PretrainProgress(**content["progress"])
-        except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
-            raise InputError(f"checkpoint {path} is incomplete ({error!r:.120}); start over with --fresh") from error
-        self.progress.interruptions += 1
+    def _score(self) -> float | None:
+        return float(np.mean(self.validate(self.model.net)))
+
+    def _point(self, score: float | None) -> dict[str, Any]:
+        return {"epoch": self._epoch, "accuracy": score}
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -22,13 +22,17 @@ __all__ = [
     "class_table",
     "missing",
     "open_dataset",
+    "pixels_of",
     "refuse_leak",
     "seen_classes",
 ]
 
+_LOSSLESS = ("omniglot", "mnist", "fashion_mnist", "cifar10", "cifar100", "cifar_fs", "fc100")
+"""Whose published images are no JPEGs."""
+
 
 def open_dataset(name: str, folder: Path | str, quiet: bool = False, kind: type[Split] | None = Split) -> Dataset:
-    """Open `folder/NAME.h5`; the embedded dataset `glyphs` is made there on first use.
+    """Open `folder/NAME.h5`; what knows how to make itself, such as the embedded `glyphs`, is made there on first use.
 
     Args:
         name: a name of the catalog, or of any file that a preparation command wrote to `folder`.
@@ -46,7 +50,9 @@ def open_dataset(name: str, folder: Path | str, quiet: bool = False, kind: type[
     if reason:
         raise InputError(reason)
     if not path.is_file():
-        glyphs.prepare(path, quiet)
+        make = CATALOG[name].make
+        assert make is not None  # otherwise it would be missing
+        make(path, quiet)
     dataset = Dataset.open(path)
     for split in dataset.splits.values():
         if kind is not None and type(split) is not kind:
@@ -59,11 +65,27 @@ def open_dataset(name: str, folder: Path | str, quiet: bool = False, kind: type[
     return dataset
 
 
+def pixels_of(dataset: Dataset) -> str:
+    """What a dataset's images are beside the published ones: `original`, `resized`, `re-encoded` with losses, or two.
+
+    Of files from before that was recorded, those with JPEG names are told where the published images are no JPEGs.
+    """
+    if dataset.pixels:
+        return dataset.pixels
+    if dataset.name == glyphs.NAME:
+        return "original"
+    if dataset.name in _LOSSLESS:
+        names = (name.lower() for split in dataset.splits.values() for name in split.file_names())
+        if any(name.endswith((".jpg", ".jpeg")) for name in names):
+            return "re-encoded"
+    return "not recorded"
+
+
 def missing(name: str, folder: Path | str) -> str:
     """Why `open_dataset` finds nothing to open, naming the command that prepares it; "" where there is something."""
     folder = Path(folder)
     path = folder / f"{name}.h5"
-    if path.is_file() or name == glyphs.NAME:
+    if path.is_file() or (name in CATALOG and CATALOG[name].make is not None):
         return ""
     if name in CATALOG:
         return f"{path} does not exist; prepare it with `{CATALOG[name].command} --out {folder}`"

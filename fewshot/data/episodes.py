@@ -143,7 +143,8 @@ class EpisodeSampler:
         if needed > sizes[smallest]:
             raise InputError(
                 f"shot {self.shot} + query {self.query} need {needed} images a class, but class "
-                f"{split.class_names[smallest]!r} of split {split.name!r} has {sizes[smallest]}; lower shot or query"
+                f"{split.class_names[smallest]!r} of split {split.name!r} has {sizes[smallest]}; lower shot or query,"
+                f" or prepare your images again with --min-images {needed} --force, which leaves smaller classes out"
             )
         if sizes.max() > _COLUMN:
             raise InputError(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+from fewshot.data import glyphs
+from fewshot.registry import Registry
 
 Numbers = tuple[float, ...]
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -45,6 +49,8 @@ class Entry:
     """Stem of its table in `fewshot/data/assets`."""
     balanced: bool = True
     """Whether all classes of a split are of one size."""
+    make: Callable[[Path, bool], None] | None = None
+    """Writes its file on first use, (path, quiet); None: a command prepares it."""
     module: str = ""
     """What follows `python -m data_prep.` in the command that prepares it; its name where empty."""
 
@@ -69,7 +75,16 @@ def _general(classes: int, train: int, test: int) -> dict[str, Mapping[str, Coun
 
 _CIFAR100 = ((0.50736, 0.48669, 0.44109), (0.26749, 0.25659, 0.27631))
 _ENTRIES = (
-    Entry("glyphs", "glyphs", "few_shot", {"full": _few_shot((64, None), (16, None), (20, None))}, 28, 1, False),
+    Entry(
+        "glyphs",
+        "glyphs",
+        "few_shot",
+        {"full": _few_shot((64, None), (16, None), (20, None))},
+        image_size=28,
+        channels=1,
+        flip=False,
+        make=lambda path, quiet: glyphs.prepare(path, quiet),
+    ),
     Entry(
         "mini_imagenet",
         "miniImageNet",
@@ -179,4 +194,6 @@ _ENTRIES = (
     ),
     Entry("imdb", "IMDB reviews", "general", _general(2, 25_000, 25_000), 0, 0, False),
 )
-CATALOG: Mapping[str, Entry] = {entry.name: entry for entry in _ENTRIES}
+CATALOG: Registry[Entry] = Registry("dataset")
+for _entry in _ENTRIES:
+    CATALOG.register(_entry.name, _entry)

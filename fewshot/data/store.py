@@ -9,7 +9,7 @@ Layout, schema version 1. One group per split (`train`, `val`, `test`) with
     file_names     str [n], where each example came from
 
 for texts `vocabulary`, str [V], what the numbers mean; and the file attributes `schema_version`, `name`, `sources`
-(JSON), `resize` (what was done to the examples), `fingerprint`.
+(JSON), `resize` (what was done to the examples), `fingerprint`, and of images perhaps `pixels` (what they are).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import json
 import math
 import mmap
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Self
@@ -29,6 +29,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from fewshot.console import progress
+from fewshot.data.stamps import check_once
 from fewshot.errors import InputError
 from fewshot.files import replacing, reserve
 
@@ -38,6 +40,8 @@ _HASH_CHUNK = 1 << 24
 _BYTES_OF_NAMES = 512  # of a row: its file name, with what HDF5 adds
 _SLACK = 1 << 20
 _READ_BETWEEN_UNMAPPINGS = 1 << 22
+_LONG_TO_HASH = 1 << 28
+_NAMES_HASH = "names_sha256"
 
 
 @dataclass(eq=False)
@@ -157,6 +161,8 @@ class Dataset:
     sources: Any
     resize: str
     splits: Mapping[str, Split]
+    pixels: str = ""
+    """What its images are, beside the published ones: `original`, `resized`, `re-encoded`; "" where none has said."""
 
     def __getitem__(self, split: str) -> Split:
         if split not in self.splits:
@@ -167,10 +173,17 @@ class Dataset:
     def open(cls, path: Path | str) -> Dataset:
         """Read the index of a prepared file; images are mapped later, on first use.
 
+        A file is compared with its fingerprint when it is opened for the first time, and again when it has changed.
+
         Raises:
-            InputError: where the file is absent, truncated, not HDF5, or of another schema version.
+            InputError: where the file is absent, truncated, damaged, not HDF5, or of another schema version.
         """
-        path = Path(path)
+        dataset = cls._indexed(Path(path))
+        check_once(dataset.path, dataset.fingerprint, dataset.verify)
+        return dataset
+
+    @classmethod
+    def _indexed(cls, path: Path) -> Dataset:
         with _opened(path) as file:
             version = file.attrs.get("schema_version")
             if version != SCHEMA_VERSION:
@@ -185,6 +198,7 @@ class Dataset:
                     sources=json.loads(str(file.attrs["sources"])),
                     resize=str(file.attrs["resize"]),
                     splits=_splits(path, file),
+                    pixels=str(file.attrs.get("pixels", "")),
                 )
             except (KeyError, ValueError, TypeError, IndexError, OSError, RuntimeError) as error:
                 raise InputError(
@@ -197,16 +211,25 @@ class Dataset:
             return _strings(file, "vocabulary") if "vocabulary" in file else []
 
     def verify(self) -> None:
-        """Hash every image or text again.
+        """Hash every image or text again, and all names.
 
         Raises:
             InputError: where the file's content no longer has the fingerprint it was written with.
         """
-        found = fingerprint(self.splits)
+        size = sum(math.prod(split.shape) * split.dtype.itemsize for split in self.splits.values())
+        with progress(quiet=size < _LONG_TO_HASH) as bars:
+            bar = bars.add_task(f"checking {self.path.name}, once (MiB)", total=-(-size >> 20), note="")
+            found = fingerprint(self.splits, lambda count: bars.advance(bar, count / (1 << 20)))
         if found != self.fingerprint:
             raise InputError(
                 f"{self.path} is damaged: fingerprint {found}, written as {self.fingerprint}; prepare it again"
             )
+        with _opened(self.path) as file:
+            written = file.attrs.get(_NAMES_HASH)
+            if written is not None and str(written) != _hash_of_names(file):
+                raise InputError(
+                    f"{self.path} is damaged: its names are not those it was written with; prepare it again"
+                )
 
 
 class DatasetWriter:
@@ -216,6 +239,8 @@ class DatasetWriter:
         self._file = file
         self._written: dict[str, np.ndarray] = {}
         self._kinds: dict[str, type[Split]] = {}
+        self.pixels = ""
+        """What the images are, for `Dataset.pixels`."""
 
     def add_split(
         self, split: str, classes: Mapping[str, int], row_shape: tuple[int, ...], kind: type[Split] = Split
@@ -292,6 +317,9 @@ def writing(path: Path | str, name: str, sources: Any, resize: str) -> Iterator[
             writer.check_complete()
             file.attrs.update(schema_version=SCHEMA_VERSION, name=name, sources=json.dumps(sources), resize=resize)
             file.attrs["fingerprint"] = ""
+            if writer.pixels:
+                file.attrs["pixels"] = writer.pixels
+            file.attrs[_NAMES_HASH] = _hash_of_names(file)
         with h5py.File(temporary, "r+", locking=False) as file:
             file.attrs["fingerprint"] = fingerprint(_splits(temporary, file))
 
@@ -312,8 +340,13 @@ def create_contiguous(group: h5py.Group, name: str, shape: tuple[int, ...], dtyp
     return h5py.Dataset(h5py.h5d.create(group.id, name.encode(), kind, h5py.h5s.create_simple(shape), early))
 
 
-def fingerprint(splits: Mapping[str, Split]) -> str:
-    """SHA-256 over the images or tokens and class offsets of all splits, as 64 hexadecimal digits."""
+def fingerprint(splits: Mapping[str, Split], advance: Callable[[int], None] = lambda count: None) -> str:
+    """SHA-256 over the images or tokens and class offsets of all splits, as 64 hexadecimal digits.
+
+    Args:
+        splits: of one file.
+        advance: told the number of bytes hashed since the last time.
+    """
     digest = hashlib.sha256()
     for name in sorted(splits):
         split = splits[name]
@@ -321,6 +354,19 @@ def fingerprint(splits: Mapping[str, Split]) -> str:
         digest.update(split.class_offsets.astype("<i8").tobytes())
         for chunk in _chunks(split):
             digest.update(chunk)
+            advance(len(chunk))
+    return digest.hexdigest()
+
+
+def _hash_of_names(file: h5py.File) -> str:
+    """SHA-256 over the names of classes, files and words, and what the file says of itself."""
+    digest = hashlib.sha256()
+    for name in ("name", "sources", "resize", "pixels"):
+        digest.update(f"{name} {file.attrs.get(name, '')}\n".encode())
+    arrays = [f"{split}/{kind}" for split in SPLITS if split in file for kind in ("class_names", "file_names")]
+    for name in [*arrays, *(["vocabulary"] if "vocabulary" in file else [])]:
+        digest.update(f"{name}\n".encode())
+        digest.update("\0".join(_strings(file, name)).encode())
     return digest.hexdigest()
 
 

@@ -1,7 +1,9 @@
-"""Checkpoints: complete or absent, and read without executing anything they contain."""
+"""Checkpoints: complete or absent, refused where a bit has changed, and read without executing what they contain."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -12,31 +14,45 @@ from torch import Tensor
 from fewshot.errors import InputError
 from fewshot.files import replacing
 
-CHECKPOINT_VERSION = 1
+_SEAL = b"\nfewshot checkpoint 2 sha256 "
+"""Begins the last line, which holds the hash of all before it; the file is one of torch.save all the same."""
+_LENGTH = len(_SEAL) + 64 + 1
+_REMEDY = "delete it or start over with --fresh"
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Write tensors, numbers, strings, lists and dicts to `path`, completely or not at all."""
-    with replacing(path) as temporary:
-        torch.save({"version": CHECKPOINT_VERSION, **content}, temporary)
+    """Write tensors, numbers, strings, lists and dicts to `path`, completely or not at all.
+
+    Raises:
+        InputError: where the folder cannot be written, or the disk is full; what was at `path` is still there.
+    """
+    memory = io.BytesIO()  # torch's own writer neither reports nor survives a full disk
+    torch.save(content, memory)
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(memory.getbuffer())
+        file.write(_SEAL + hashlib.sha256(memory.getbuffer()).hexdigest().encode() + b"\n")
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     """Read what `save_checkpoint` wrote.
 
     Raises:
-        InputError: where the file is damaged, holds anything but data, or is of another version.
+        InputError: where the file is damaged, holds anything but data, or is of another version of this program.
     """
-    remedy = "delete it or start over with --fresh"
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"checkpoint {path} cannot be read ({error.strerror}); {_REMEDY}") from error
+    content, seal = content[:-_LENGTH], content[-_LENGTH:]
+    if not seal.startswith(_SEAL):
+        raise InputError(f"checkpoint {path} is damaged, or of another version of this program; {_REMEDY}")
+    if seal != _SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n":
+        raise InputError(f"checkpoint {path} is damaged (its content has another hash than it says); {_REMEDY}")
+    try:
+        return torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, LookupError, ValueError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"checkpoint {path} cannot be read ({reason[:120]}); {remedy}") from error
-    if not isinstance(content, dict) or content.get("version") != CHECKPOINT_VERSION:
-        found = content.get("version") if isinstance(content, dict) else type(content).__name__
-        raise InputError(f"checkpoint {path} has version {found}, this program reads {CHECKPOINT_VERSION}; {remedy}")
-    return content
+        raise InputError(f"checkpoint {path} cannot be read ({reason[:120]}); {_REMEDY}") from error
 
 
 def snapshot(module: torch.nn.Module) -> dict[str, Tensor]:

@@ -1,18 +1,16 @@
 """Meta-training: a few episodes a step, Adam or SGD outside, whatever the learner does inside.
 
 Everything random in a step is a function of the seed and the numbers of its episodes: the episodes themselves, the
-augmentation, the regularizer's noise. A checkpoint therefore needs no generator, and a run that was killed and
-continued ends with the same bits as one that was not.
+augmentation, the regularizer's noise.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,13 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewshot.data.episodes import Episode, stack
-from fewshot.engine.checkpoint import load_checkpoint, save_checkpoint, snapshot
+from fewshot.engine.loop import Outcome, Progress, Trainer, TrainingFailed
 from fewshot.errors import InputError
 from fewshot.learners.base import is_batched
 from fewshot.regularizers.base import Regularizer
 from fewshot.seeding import derive
 
-FAILURES_IN_A_ROW = 20
 CURVE_WINDOW = 10
 """Meta-training steps averaged into one point of the recorded curves."""
 
@@ -79,42 +76,40 @@ class TrainingOptions:
         return torch.optim.Adam(parameters, self.meta_rate, weight_decay=self.weight_decay)
 
 
-class MetaTrainingFailed(RuntimeError):
+class MetaTrainingFailed(TrainingFailed):
     """Meta-training cannot go on; the message is the cause, and belongs in the record."""
 
 
-class Observer(Protocol):
-    """Who watches a run: progress bars, TensorBoard."""
-
-    def step(self, episode: int, scalars: dict[str, float]) -> None: ...
-
-    def validated(self, episode: int, accuracy: float, best: bool) -> None: ...
-
-
 @dataclass
-class Progress:
-    """Where a run stands; all of it is in a checkpoint."""
+class MetaProgress(Progress):
+    """Where a run stands. A point of its curve is the mean over `CURVE_WINDOW` steps: episode, loss, accuracy, penalty
+    (λ R), and the learner's diagnostics; one of its validation is episode and accuracy, -1 where a logit was not
+    finite."""
 
-    episode: int = 0
-    """Episodes done."""
-    skipped: int = 0
-    """Steps whose meta-loss or meta-gradient was not finite."""
-    skipped_in_a_row: int = 0
-    best_episode: int = 0
-    best_accuracy: float = -1.0
-    curve: list[dict[str, float]] = field(default_factory=list)
-    """Means over `CURVE_WINDOW` steps: episode, loss, accuracy, penalty (λ·R), and the learner's diagnostics."""
     window: list[dict[str, float]] = field(default_factory=list)
     """The steps since the last point of the curve."""
-    validation: list[dict[str, float]] = field(default_factory=list)
-    """Mean accuracy on the validation episodes: episode, accuracy."""
-    seconds: float = 0.0
-    """Time spent in meta-training, validation included, over all interruptions."""
-    interruptions: int = 0
+
+    @property
+    def episode(self) -> int:
+        """Episodes done."""
+        return self.done
+
+    @property
+    def best_episode(self) -> int:
+        return self.best_at
+
+    @property
+    def best_accuracy(self) -> float:
+        return -1.0 if self.best_score is None else self.best_score
 
 
-class MetaTrainer:
-    """Runs meta-training, and can stop and continue at any step without changing its result."""
+class MetaTrainer(Trainer):
+    """Meta-training of a few-shot learner."""
+
+    unit = "episode"
+    plural = "meta-training steps"
+    failure = MetaTrainingFailed
+    progress: MetaProgress
 
     def __init__(
         self,
@@ -146,61 +141,37 @@ class MetaTrainer:
                 as many episodes a step.
         """
         self.learner, self.regularizer, self.options, self.seed = learner, regularizer, options, seed
-        self.episode_at, self.validate, self.identity = episode_at, validate, identity
-        self.checkpoint, self.checkpoint_seconds = checkpoint, checkpoint_seconds
-        if options.episodes_per_step > 1 and not is_batched(learner):
-            raise InputError(
-                f"training.episodes_per_step is {options.episodes_per_step}, but this method takes one episode a step;"
-                " use 1"
-            )
-        self.optimizer = options.build(learner.parameters())
-        self.progress = Progress()
-        self.best = snapshot(learner)
-        if checkpoint is not None and checkpoint.exists():
-            self._restore(checkpoint)
+        self.episode_at, self.validate = episode_at, validate
+        count = options.episodes_per_step
+        if count > 1 and not is_batched(learner):
+            raise InputError(f"training.episodes_per_step is {count}, but this method takes one episode a step; use 1")
+        optimizer = options.build(learner.parameters())
+        super().__init__(
+            learner, optimizer, MetaProgress(), options.episodes, identity, checkpoint, checkpoint_seconds, stride=count
+        )
 
-    def run(self, observer: Observer) -> Progress:
-        """Train to the end, validating and checkpointing on the way.
-
-        Raises:
-            MetaTrainingFailed: after 20 steps in a row without a finite meta-gradient.
-        """
-        progress, started, saved = self.progress, time.monotonic(), time.monotonic()
-        before = progress.seconds
-        self.learner.train()
-        while progress.episode < self.options.episodes:
-            scalars = self._step(progress.episode)
-            progress.episode += self.options.episodes_per_step
-            self._extend_curve(scalars)
-            observer.step(progress.episode, scalars)
-            due = progress.episode % self.options.validate_every == 0 or progress.episode == self.options.episodes
-            if due:
-                observer.validated(progress.episode, *self._validate())
-            progress.seconds = before + time.monotonic() - started
-            if due or time.monotonic() - saved > self.checkpoint_seconds:
-                self._save()
-                saved = time.monotonic()
-        return progress
-
-    def _step(self, index: int) -> dict[str, float]:
+    def _step(self, index: int) -> Outcome:
         """One meta-step (Eq. 6) on the episodes from `index` on: its scalars, NaN where it was skipped."""
         self.regularizer.reseed(derive(self.seed, "regularizer", index))
-        count = self.options.episodes_per_step
-        episodes = [self.episode_at(i) for i in range(index, index + count)]
-        episode = stack(episodes) if count > 1 else episodes[0]
+        episodes = [self.episode_at(i) for i in range(index, index + self.stride)]
+        episode = stack(episodes) if self.stride > 1 else episodes[0]
         prediction = self.learner(episode)
         loss = F.cross_entropy(prediction.logits.flatten(0, -2), episode.query_y.flatten())
-        penalty = self.regularizer.weight * prediction.penalty / count
+        objective = loss + prediction.penalty
         self.optimizer.zero_grad()
-        (loss + penalty).backward()
+        objective.backward()
         norm = self._clip()
-        if self._finite(loss + penalty, norm, index):
+        not_finite = None
+        if math.isfinite(float(objective.detach() + norm)):
             self.optimizer.step()
+        else:
+            not_finite = "the meta-gradient" if math.isfinite(float(objective.detach())) else "the meta-loss"
         with torch.no_grad():
             accuracy = (prediction.logits.argmax(dim=-1) == episode.query_y).float().mean()
         inner = {name: values.mean() for name, values in prediction.diagnostics.items()}
-        scalars = {"loss": loss, "accuracy": accuracy, "penalty": penalty, "gradient_norm": norm, **inner}
-        return dict(zip(scalars, torch.stack([s.detach().float() for s in scalars.values()]).tolist(), strict=True))
+        scalars = {"loss": loss, "accuracy": accuracy, "penalty": prediction.penalty, "gradient_norm": norm, **inner}
+        values = torch.stack([s.detach().float() for s in scalars.values()]).tolist()
+        return Outcome(dict(zip(scalars, values, strict=True)), not_finite)
 
     def _clip(self) -> Tensor:
         """Clip the meta-gradient; returns its global norm before clipping."""
@@ -212,22 +183,7 @@ class MetaTrainer:
             nn.utils.clip_grad_value_(parameters, self.options.clip_at)
         return norm
 
-    def _finite(self, loss: Tensor, norm: Tensor, index: int) -> bool:
-        progress = self.progress
-        if math.isfinite(float(loss.detach() + norm)):
-            progress.skipped_in_a_row = 0
-            return True
-        progress.skipped += 1
-        progress.skipped_in_a_row += 1
-        if progress.skipped_in_a_row >= FAILURES_IN_A_ROW:
-            what = "meta-loss" if not math.isfinite(float(loss.detach())) else "meta-gradient"
-            raise MetaTrainingFailed(
-                f"the {what} was not finite in {FAILURES_IN_A_ROW} meta-training steps in a row, "
-                f"the last at episode {index}"
-            )
-        return False
-
-    def _extend_curve(self, scalars: dict[str, float]) -> None:
+    def _keep(self, scalars: dict[str, float]) -> None:
         """Average the finite steps of a window into one point; a window without any leaves no point."""
         window = self.progress.window
         window.append(scalars)
@@ -235,46 +191,17 @@ class MetaTrainer:
             finite = [step for step in window if all(map(math.isfinite, step.values()))]
             if finite:
                 means = {name: float(np.mean([step[name] for step in finite])) for name in finite[0]}
-                self.progress.curve.append({"episode": self.progress.episode, **means})
+                self.progress.curve.append({"episode": self.progress.done, **means})
             window.clear()
 
-    def _validate(self) -> tuple[float, bool]:
-        """Mean accuracy, and whether it is the best so far; a model that gives non-finite logits scores -1."""
-        progress = self.progress
+    def _is_due(self) -> bool:
+        return self.progress.done % self.options.validate_every == 0 or self.progress.done == self.total
+
+    def _score(self) -> float | None:
         try:
-            accuracy = float(np.mean(self.validate(self.learner)))
+            return float(np.mean(self.validate(self.learner)))
         except FloatingPointError:
-            accuracy = -1.0
-        progress.validation.append({"episode": progress.episode, "accuracy": accuracy})
-        better = accuracy > progress.best_accuracy
-        if better:
-            progress.best_accuracy, progress.best_episode = accuracy, progress.episode
-            self.best = snapshot(self.learner)
-        return accuracy, better
+            return None
 
-    def _save(self) -> None:
-        if self.checkpoint is not None:
-            content = {
-                "identity": self.identity,
-                "learner": self.learner.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "best": self.best,
-                "progress": asdict(self.progress),
-            }
-            save_checkpoint(self.checkpoint, content)
-
-    def _restore(self, path: Path) -> None:
-        content: dict[str, Any] = load_checkpoint(path, next(self.learner.parameters()).device)
-        try:
-            if content["identity"] != self.identity:
-                differing = [name for name in self.identity if content["identity"].get(name) != self.identity[name]]
-                raise InputError(
-                    f"checkpoint {path} was made with another {' and '.join(differing)}; start over with --fresh"
-                )
-            self.learner.load_state_dict(content["learner"])
-            self.optimizer.load_state_dict(content["optimizer"])
-            self.best = content["best"]
-            self.progress = Progress(**content["progress"])
-        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-            raise InputError(f"checkpoint {path} is incomplete ({error!r:.120}); start over with --fresh") from error
-        self.progress.interruptions += 1
+    def _point(self, score: float | None) -> dict[str, Any]:
+        return {"episode": self.progress.done, "accuracy": -1.0 if score is None else score}

@@ -1,26 +1,24 @@
 """Meta-training of optimizers of network weights (Algorithm 1): truncated unrolls inside, Adam outside.
 
-Everything random in unroll i is a function of (seed, i), and checkpoints lie between unrolls: a run that was killed and
-continued ends with the same bits as one that was not.
+Everything random in unroll i is a function of (seed, i), and checkpoints lie between unrolls.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from fewshot.engine.checkpoint import load_checkpoint, save_checkpoint, snapshot
 from fewshot.engine.curriculum import Curriculum, check_curriculum
-from fewshot.engine.few_shot import FAILURES_IN_A_ROW, MetaTrainingFailed
+from fewshot.engine.few_shot import MetaTrainingFailed
 from fewshot.engine.imitation import Imitation, ImitationOptions
+from fewshot.engine.loop import Outcome, Progress, Trainer
 from fewshot.engine.unroll import Truncation, Unroll, Weighting, step_weights
 from fewshot.errors import InputError
 from fewshot.general.evaluate import final_losses
@@ -90,39 +88,39 @@ class UnrollOptions:
         return share * self.meta_rate
 
 
-class UnrollObserver(Protocol):
-    """Who watches a run."""
-
-    def step(self, unroll: int, scalars: dict[str, float]) -> None: ...
-
-    def validated(self, unroll: int, loss: float, best: bool) -> None: ...
-
-
 @dataclass
-class UnrollProgress:
-    """Where a run stands; all of it is in a checkpoint."""
+class UnrollProgress(Progress):
+    """Where a run stands. A point of its curve is a finished unroll: its number, mean loss and penalty (λ R) over
+    steps, loss after the last step; one of its validation is unroll, horizon and loss, None where a problem diverged.
+    """
 
-    unroll: int = 0
-    """Unrolls done."""
-    skipped: int = 0
-    """Unrolls given up because a loss or a meta-gradient was not finite."""
-    skipped_in_a_row: int = 0
-    best_unroll: int = 0
-    best_loss: float | None = None
-    curve: list[dict[str, float]] = field(default_factory=list)
-    """Every finished unroll: its number, mean loss and penalty (λ R) over steps, loss after the last step."""
     imitation: list[dict[str, float]] = field(default_factory=list)
     """Every finished unroll of imitation instead: its number, mean distance to the teacher and penalty over steps."""
-    validation: list[dict[str, float | None]] = field(default_factory=list)
-    """unroll, horizon and loss; None where a problem diverged."""
     stages: list[dict[str, int]] = field(default_factory=list)
     """Of the curriculum, those begun: horizon, and unrolls done before."""
-    seconds: float = 0.0
-    interruptions: int = 0
+
+    @property
+    def unroll(self) -> int:
+        """Unrolls done."""
+        return self.done
+
+    @property
+    def best_unroll(self) -> int:
+        return self.best_at
+
+    @property
+    def best_loss(self) -> float | None:
+        return self.best_score
 
 
-class UnrollTrainer:
-    """Runs meta-training, and can stop and continue at any unroll without changing its result."""
+class UnrollTrainer(Trainer):
+    """Meta-training of an optimizer of network weights."""
+
+    unit = "unroll"
+    plural = "unrolls"
+    higher_is_better = False
+    failure = MetaTrainingFailed
+    progress: UnrollProgress
 
     def __init__(
         self,
@@ -153,50 +151,19 @@ class UnrollTrainer:
             InputError: where the checkpoint cannot be read or belongs to something else.
         """
         self.core, self.regularizer, self.options, self.seed = core, regularizer, options, seed
-        self.problem, self.validation, self.identity = problem, validation, identity
-        self.checkpoint, self.checkpoint_seconds = checkpoint, checkpoint_seconds
-        self.adam = torch.optim.Adam(core.parameters(), options.meta_rate)
+        self.problem, self.validation = problem, validation
         self.curriculum = Curriculum((*options.curriculum, options.horizon), options.unrolls)
-        self.progress = UnrollProgress(stages=[{"horizon": self.curriculum.horizons[0], "unroll": 0}])
-        self.best = snapshot(core)
-        if checkpoint is not None and checkpoint.exists():
-            self._restore(checkpoint)
+        adam = torch.optim.Adam(core.parameters(), options.meta_rate)
+        progress = UnrollProgress(stages=[{"horizon": self.curriculum.horizons[0], "unroll": 0}])
+        super().__init__(core, adam, progress, options.unrolls, identity, checkpoint, checkpoint_seconds)
 
-    def run(self, observer: UnrollObserver) -> UnrollProgress:
-        """Train to the end, validating and checkpointing on the way.
+    def _step(self, index: int) -> Outcome:
+        """Train fresh networks once, the optimizer after every truncation; ended where that is not finite.
 
-        Raises:
-            MetaTrainingFailed: after 20 unrolls in a row without a finite meta-gradient.
-        """
-        progress, started, saved = self.progress, time.monotonic(), time.monotonic()
-        before = progress.seconds
-        while progress.unroll < self.options.unrolls:
-            scalars = self._unroll(progress.unroll)
-            progress.unroll += 1
-            if scalars is not None:
-                kept = progress.imitation if "distance" in scalars else progress.curve
-                kept.append({"unroll": progress.unroll, **scalars})
-                observer.step(progress.unroll, scalars)
-            due = progress.unroll % self.options.validate_every == 0
-            due = due or progress.unroll == self.curriculum.deadline(self._stage)
-            if due:
-                loss, improved = self._validate()
-                observer.validated(progress.unroll, loss, improved)
-                self._advance(improved)
-            progress.seconds = before + time.monotonic() - started
-            if due or time.monotonic() - saved > self.checkpoint_seconds:
-                self._save()
-                saved = time.monotonic()
-        return progress
-
-    def _unroll(self, index: int) -> dict[str, float] | None:
-        """Train fresh networks once, the optimizer after every truncation; None where that was not finite.
-
-        Returns:
-            loss, penalty and final_loss of the unroll; of one of imitation, distance and penalty.
+        Its scalars are loss, penalty and final_loss of the unroll; of one of imitation, distance and penalty.
         """
         options = self.options
-        for group in self.adam.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = options.meta_rate_at(index)
         problems = [self._problem(derive(self.seed, "problem", index, i)) for i in range(options.meta_batch)]
         seed = derive(self.seed, "unroll", index)
@@ -207,92 +174,59 @@ class UnrollTrainer:
         for k in range(self.curriculum.horizons[self._stage] // options.truncation):
             part = unroll.truncation(step_weights(options.weighting, k, options.truncation))
             if not self._meta_step(part):
-                self._skip(index)
-                return None
+                return Outcome(None, "a loss or the meta-gradient")
             parts.append((part.loss, part.penalty))
-        self.progress.skipped_in_a_row = 0
         losses, penalties = map(torch.cat, zip(*parts, strict=True))
-        found = torch.stack([losses.mean(), penalties.mean(), losses[-1]]).tolist()
+        mean, penalty, final = torch.stack([losses.mean(), penalties.mean(), losses[-1]]).tolist()
         if imitates:
-            return {"distance": found[0], "penalty": found[1]}
-        return dict(zip(("loss", "penalty", "final_loss"), found, strict=True))
+            return Outcome({"distance": mean, "penalty": penalty})
+        return Outcome({"loss": mean, "penalty": penalty, "final_loss": final})
 
     def _problem(self, seed: int) -> Problem:
         return varied(self.problem(seed), self.options.variation, derive(seed, "variation"))
 
     def _meta_step(self, part: Truncation) -> bool:
         """Update the optimizer, unless something was not finite: whether it was."""
-        self.adam.zero_grad()
+        self.optimizer.zero_grad()
         part.surrogate.backward()
         norm = nn.utils.get_total_norm([p.grad for p in self.core.parameters() if p.grad is not None])
         if not math.isfinite(float(norm + part.loss.sum() + part.penalty.sum())):
             return False
         nn.utils.clip_grad_value_(self.core.parameters(), self.options.clamp)
-        self.adam.step()
+        self.optimizer.step()
         return True
 
-    def _skip(self, index: int) -> None:
-        self.progress.skipped += 1
-        self.progress.skipped_in_a_row += 1
-        if self.progress.skipped_in_a_row >= FAILURES_IN_A_ROW:
-            raise MetaTrainingFailed(
-                f"a loss or the meta-gradient was not finite in {FAILURES_IN_A_ROW} unrolls in a row, "
-                f"the last in unroll {index}"
-            )
+    def _keep(self, scalars: dict[str, float]) -> None:
+        points = self.progress.imitation if "distance" in scalars else self.progress.curve
+        points.append({"unroll": self.progress.done, **scalars})
 
-    def _validate(self) -> tuple[float, bool]:
-        """Mean final loss on the validation problems, and whether it is the best so far at this horizon."""
-        progress, horizon = self.progress, self.curriculum.validated_at(self._stage)
+    def _is_due(self) -> bool:
+        done = self.progress.done
+        return done % self.options.validate_every == 0 or done == self.curriculum.deadline(self._stage)
+
+    def _score(self) -> float | None:
+        """Mean final loss on the validation problems."""
+        horizon = self.curriculum.validated_at(self._stage)
         loss = float(np.mean(final_losses(self.validation, lambda w: LearnedStepper(self.core, w), horizon)))
-        finite = math.isfinite(loss)
-        progress.validation.append({"unroll": progress.unroll, "horizon": horizon, "loss": loss if finite else None})
-        better = finite and (progress.best_loss is None or loss < progress.best_loss)
-        if better:
-            progress.best_loss, progress.best_unroll = loss, progress.unroll
-            self.best = snapshot(self.core)
-        return loss, better
+        return loss if math.isfinite(loss) else None
+
+    def _point(self, score: float | None) -> dict[str, Any]:
+        return {"unroll": self.progress.done, "horizon": self.curriculum.validated_at(self._stage), "loss": score}
 
     @property
     def _stage(self) -> int:
         return len(self.progress.stages) - 1
 
-    def _advance(self, improved: bool) -> None:
+    def _after_validation(self, better: bool) -> None:
         """Begin the curriculum's next stage from the best optimizer of this one, if this one is over."""
         progress, stage = self.progress, self._stage
         begun = progress.stages[-1]["unroll"]
-        losses = [point["loss"] for point in progress.validation if (point["unroll"] or 0) > begun]
-        if not self.curriculum.is_over(stage, progress.unroll, losses, improved):
+        losses = [point["loss"] for point in progress.validation if point["unroll"] > begun]
+        if not self.curriculum.is_over(stage, progress.done, losses, better):
             return
-        if progress.best_loss is not None:
+        if progress.best_score is not None:
             self.core.load_state_dict(self.best)
-        self.adam = torch.optim.Adam(self.core.parameters(), self.options.meta_rate)
-        progress.stages.append({"horizon": self.curriculum.horizons[stage + 1], "unroll": progress.unroll})
+        self.optimizer = torch.optim.Adam(self.core.parameters(), self.options.meta_rate)
+        progress.stages.append({"horizon": self.curriculum.horizons[stage + 1], "unroll": progress.done})
         if self.curriculum.validated_at(stage + 1) != self.curriculum.validated_at(stage):
-            progress.best_loss = None
-
-    def _save(self) -> None:
-        if self.checkpoint is not None:
-            content = {
-                "identity": self.identity,
-                "core": self.core.state_dict(),
-                "adam": self.adam.state_dict(),
-                "best": self.best,
-                "progress": asdict(self.progress),
-            }
-            save_checkpoint(self.checkpoint, content)
-
-    def _restore(self, path: Path) -> None:
-        content: dict[str, Any] = load_checkpoint(path, next(self.core.parameters()).device)
-        try:
-            if content["identity"] != self.identity:
-                differing = [name for name in self.identity if content["identity"].get(name) != self.identity[name]]
-                raise InputError(
-                    f"checkpoint {path} was made with another {' and '.join(differing)}; start over with --fresh"
-                )
-            self.core.load_state_dict(content["core"])
-            self.adam.load_state_dict(content["adam"])
-            self.best: dict[str, Tensor] = content["best"]
-            self.progress = UnrollProgress(**content["progress"])
-        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
-            raise InputError(f"checkpoint {path} is incomplete ({error!r:.120}); start over with --fresh") from error
-        self.progress.interruptions += 1
+            progress.best_score = None

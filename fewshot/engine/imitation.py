@@ -15,6 +15,7 @@ from fewshot.engine.unroll import Truncation, Unroll
 from fewshot.errors import InputError, one_of
 from fewshot.general.hand_designed import HAND_DESIGNED, hand_designed
 from fewshot.general.stepping import StepperFactory
+from fewshot.regularizers.penalty import core_penalty
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,10 @@ class Imitation(Unroll):
             steps = zip(self._teachers, self.weights, gradient, strict=True)
             taught = torch.stack([teacher.step(*step) for teacher, *step in steps])
             distance = (taught - self.weights - update).square().mean() / 2
-            total = total + distance + self.regularizer.weight * penalty
+            total = total + distance + penalty
             distances.append(distance.detach())
-            penalties.append(self.regularizer.weight * penalty.detach())
+            penalties.append(penalty.detach())
             self.weights = taught
             self.step += 1
-        own = self.regularizer.weight * self.regularizer.per_unroll(self.core)
+        own = core_penalty(self.core, self.regularizer)
         return Truncation(total + len(weights) * own, torch.stack(distances), torch.stack(penalties) + own.detach())

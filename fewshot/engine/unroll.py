@@ -19,9 +19,10 @@ from torch.utils.checkpoint import checkpoint
 from fewshot.general.stepping import loss_and_gradient
 from fewshot.general.tasks import Problem
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
-from fewshot.optimizers.core import Hidden, inner_step
+from fewshot.optimizers.core import Hidden
 from fewshot.optimizers.observe import Memory
 from fewshot.regularizers.base import Regularizer
+from fewshot.regularizers.penalty import core_penalty, inner_step, weighted
 from fewshot.seeding import derive
 
 Weighting = Literal["linear", "authors_code", "uniform", "last"]
@@ -53,7 +54,7 @@ class Truncation(NamedTuple):
     loss: Tensor
     """Mean loss after each step, over networks: [T], no graph."""
     penalty: Tensor
-    """λ R per step: [T], no graph."""
+    """λ R per step, that of the core included: [T], no graph."""
 
 
 @dataclass
@@ -95,11 +96,11 @@ class Unroll:
             self._gradient = slope if self.judged_on == "next" else None
             # the mean over networks, as everywhere: a larger meta-batch is a better estimate of the same
             pull = (slope * self.weights).sum() / len(self.problems)
-            surrogate = surrogate + weight * (pull + self.regularizer.weight * penalty)
+            surrogate = surrogate + weight * (pull + penalty)
             losses.append(loss.mean())
-            penalties.append(self.regularizer.weight * penalty.detach())
+            penalties.append(penalty.detach())
             self.step += 1
-        own = self.regularizer.weight * self.regularizer.per_unroll(self.core)
+        own = core_penalty(self.core, self.regularizer)
         return Truncation(surrogate + sum(weights) * own, torch.stack(losses), torch.stack(penalties) + own.detach())
 
     def _observed(self) -> Tensor:
@@ -107,13 +108,13 @@ class Unroll:
         return self._losses(self.step)[1] if self._gradient is None else self._gradient
 
     def _advance(self, gradient: Tensor) -> Tensor:
-        """One step of all networks; the regularizer's penalty."""
+        """One step of all networks; λ R of it."""
         update, penalty = self._update(gradient)
         self.weights = self.weights + update
         return penalty
 
     def _update(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        """What the core adds to the weights [tasks, P] for a gradient there, and the regularizer's penalty."""
+        """What the core adds to the weights [tasks, P] for a gradient there, and λ R of that step."""
         state, self.memory = self.core.features(gradient, self.weights, self.memory)
         rows = state.reshape(-1, state.shape[-1])
         seed = derive(self.seed, "regularizer", self.step)
@@ -122,15 +123,13 @@ class Unroll:
         else:
             update, penalty, *hidden = self._core_step(seed, rows, *self.hidden)
         self.hidden = tuple(hidden)
-        return update.view_as(self.weights), penalty
+        return update.view_as(self.weights), weighted(self.regularizer, penalty)
 
     def _core_step(self, seed: int, rows: Tensor, *hidden: Tensor) -> tuple[Tensor, ...]:
         self.regularizer.reseed(seed)
         # what is recomputed runs after the truncation's context has ended
         with self.core.unroll() if self.recompute else contextlib.nullcontext():
-            step, penalty = inner_step(self.core, self.regularizer, rows, hidden)
-        if self.regularizer.options.reduction == "sum":
-            penalty = penalty / len(self.problems)
+            step, penalty = inner_step(self.core, self.regularizer, rows, hidden, networks=len(self.problems))
         return step.update, penalty, *step.next_hidden
 
     def _losses(self, step: int) -> tuple[Tensor, Tensor]:

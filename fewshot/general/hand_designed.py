@@ -15,15 +15,15 @@ from fewshot.errors import InputError
 from fewshot.general.evaluate import final_losses
 from fewshot.general.stepping import StepperFactory, TorchStepper
 from fewshot.general.tasks import Problem
+from fewshot.registry import Registry
 
-HAND_DESIGNED: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "sgd": torch.optim.SGD,
-    "sgdm": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9),
-    "adam": torch.optim.Adam,
-    "amsgrad": lambda parameters, lr: torch.optim.Adam(parameters, lr=lr, amsgrad=True),
-    "rmsprop": torch.optim.RMSprop,
-}
+HAND_DESIGNED: Registry[Callable[..., torch.optim.Optimizer]] = Registry("hand-designed optimizer")
 """By name: from parameters and `lr` to an optimizer; everything else is torch's default."""
+HAND_DESIGNED.register("sgd", torch.optim.SGD)
+HAND_DESIGNED.register("sgdm", lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9))
+HAND_DESIGNED.register("adam", torch.optim.Adam)
+HAND_DESIGNED.register("amsgrad", lambda parameters, lr: torch.optim.Adam(parameters, lr=lr, amsgrad=True))
+HAND_DESIGNED.register("rmsprop", torch.optim.RMSprop)
 
 
 @dataclass(frozen=True)

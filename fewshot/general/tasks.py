@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fewshot.data.augment import Augment
-from fewshot.errors import one_of
 from fewshot.general.examples import Examples, Part, digits, prepared
 from fewshot.nets.resnet import ResNet18
 from fewshot.nets.small import MLP, DigitsCNN, FlatNet, LeNet, ThreeLayerCNN
 from fewshot.nets.text import TextLSTM
+from fewshot.registry import Registry
 from fewshot.seeding import derive
 
 Stage = Literal["train", "val", "test"]
@@ -262,22 +262,23 @@ def _reviews(folder: Path, device: torch.device) -> Task:
     return Classification("imdb_lstm", examples, TextLSTM(examples.vocabulary))
 
 
-TASKS: dict[str, Entry] = {
-    "digits_mlp": _digits("digits_mlp", lambda: MLP(64, 32, 10)),
-    "digits_cnn": _digits("digits_cnn", DigitsCNN),
-    "digits_binary": _digits("digits_binary", lambda: MLP(64, 32, 2), BINARY_CLASSES),
-    "mnist_mlp": _images("mnist_mlp", "mnist", 5000, lambda: MLP(784, 32, 10)),
-    "mnist_lenet": _images("mnist_lenet", "mnist", 5000, LeNet),
-    "cifar10_cnn": _images("cifar10_cnn", "cifar10", 5000, ThreeLayerCNN, pad=4),
-    "cifar10_binary": _images(
-        "cifar10_binary", "cifar10", 5000, lambda: ThreeLayerCNN(2), pad=4, classes=BINARY_CLASSES
-    ),
-    "cifar10_resnet18": _images("cifar10_resnet18", "cifar10", 5000, lambda: ResNet18(10), pad=4),
-    "cifar100_resnet18": _images("cifar100_resnet18", "cifar100", 5000, lambda: ResNet18(100), pad=4),
-    "tiny_imagenet_resnet18": _images("tiny_imagenet_resnet18", "tiny_imagenet", 10_000, lambda: ResNet18(200), pad=8),
-    "imdb_lstm": Entry(_reviews, dataset="imdb"),
-    "quadratic": Entry(lambda *_: Quadratic(), quick=True),
-}
+TASKS: Registry[Entry] = Registry("task")
+TASKS.register("digits_mlp", _digits("digits_mlp", lambda: MLP(64, 32, 10)))
+TASKS.register("digits_cnn", _digits("digits_cnn", DigitsCNN))
+TASKS.register("digits_binary", _digits("digits_binary", lambda: MLP(64, 32, 2), BINARY_CLASSES))
+TASKS.register("mnist_mlp", _images("mnist_mlp", "mnist", 5000, lambda: MLP(784, 32, 10)))
+TASKS.register("mnist_lenet", _images("mnist_lenet", "mnist", 5000, LeNet))
+TASKS.register("cifar10_cnn", _images("cifar10_cnn", "cifar10", 5000, ThreeLayerCNN, pad=4))
+TASKS.register(
+    "cifar10_binary", _images("cifar10_binary", "cifar10", 5000, lambda: ThreeLayerCNN(2), 4, BINARY_CLASSES)
+)
+TASKS.register("cifar10_resnet18", _images("cifar10_resnet18", "cifar10", 5000, lambda: ResNet18(10), pad=4))
+TASKS.register("cifar100_resnet18", _images("cifar100_resnet18", "cifar100", 5000, lambda: ResNet18(100), pad=4))
+TASKS.register(
+    "tiny_imagenet_resnet18", _images("tiny_imagenet_resnet18", "tiny_imagenet", 10_000, lambda: ResNet18(200), pad=8)
+)
+TASKS.register("imdb_lstm", Entry(_reviews, dataset="imdb"))
+TASKS.register("quadratic", Entry(lambda *_: Quadratic(), quick=True))
 
 
 def open_task(name: str, folder: Path, device: torch.device) -> Task:
@@ -286,5 +287,4 @@ def open_task(name: str, folder: Path, device: torch.device) -> Task:
     Raises:
         InputError: for an unknown name, or data that is not prepared (naming the command).
     """
-    one_of("task", name, TASKS)
-    return TASKS[name].build(folder, device)
+    return TASKS.find(name).build(folder, device)

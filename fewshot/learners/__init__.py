@@ -10,6 +10,8 @@ from torch import nn
 
 from fewshot.learners import maml, meta_lstm, protonet, sib
 from fewshot.learners.base import Learner, Prediction
+from fewshot.learners.features import FeatureOptions
+from fewshot.registry import Registry
 from fewshot.regularizers.base import Regularizer
 
 
@@ -32,19 +34,21 @@ class Method:
     """A learner as the registry knows it."""
 
     options: type
-    """Frozen dataclass of its options; a `FeatureOptions` where it learns from features."""
+    """Frozen dataclass of its options, every field with a default; a `FeatureOptions` where it learns from features."""
     build: Build
-    learns_from: Literal["images", "features"]
-    """Episodes of images [C, H, W], or of a frozen backbone's features [D]: then `channels` is D, `image_size` 1."""
-    regularized: bool
+    regularized: bool = False
     """Whether there is a neural optimizer that a regularizer could make smooth."""
 
+    @property
+    def learns_from(self) -> Literal["images", "features"]:
+        """Episodes of images [C, H, W], or of a backbone's features [D]: then `channels` is D, `image_size` 1."""
+        return "features" if issubclass(self.options, FeatureOptions) else "images"
 
-METHODS: dict[str, Method] = {
-    "meta_lstm": Method(meta_lstm.MetaLSTMOptions, meta_lstm.build, "images", regularized=True),
-    "sib": Method(sib.SIBOptions, sib.build, "features", regularized=True),
-    "protonet": Method(protonet.ProtoNetOptions, protonet.build, "features", regularized=False),
-    "maml": Method(maml.MAMLOptions, maml.build, "images", regularized=False),
-}
+
+METHODS: Registry[Method] = Registry("method")
+METHODS.register("meta_lstm", Method(meta_lstm.MetaLSTMOptions, meta_lstm.build, regularized=True))
+METHODS.register("sib", Method(sib.SIBOptions, sib.build, regularized=True))
+METHODS.register("protonet", Method(protonet.ProtoNetOptions, protonet.build))
+METHODS.register("maml", Method(maml.MAMLOptions, maml.build))
 
 __all__ = ["METHODS", "Learner", "Method", "Prediction"]

@@ -18,7 +18,7 @@ class Prediction:
     logits: Tensor
     """Of the queries, [N * Q, N]."""
     penalty: Tensor
-    """The regularizer's penalty, summed over the inner steps where it is per step (Eq. 6), without λ: a scalar."""
+    """What the regularizer adds to the mean loss of the queries, λ R as `episode_penalty` gives it: a scalar."""
     diagnostics: dict[str, Tensor] = field(default_factory=dict)
     """Scalars over the inner steps by name, each [T]; for plots only."""
 
@@ -35,6 +35,6 @@ class Learner(Protocol):
 def is_batched(learner: object) -> bool:
     """Whether a learner also takes episodes stacked by `fewshot.data.episodes.stack`: it says so by `batched = True`.
 
-    Its logits then have the same leading axis, and its penalty is the sum of theirs.
+    Its logits then have the same leading axis, and its penalty is the mean of theirs.
     """
     return bool(getattr(learner, "batched", False))

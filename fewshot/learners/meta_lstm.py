@@ -16,10 +16,11 @@ from fewshot.data.preprocess import to_unit
 from fewshot.errors import InputError
 from fewshot.learners.base import Prediction
 from fewshot.nets.conv4 import Conv4, RunningStatistics
-from fewshot.optimizers.core import NeuralOptimizer, inner_step
+from fewshot.optimizers.core import NeuralOptimizer
 from fewshot.optimizers.meta_lstm import MetaLSTM
 from fewshot.optimizers.observe import log_sign
 from fewshot.regularizers.base import Regularizer
+from fewshot.regularizers.penalty import episode_penalty, inner_step
 
 if TYPE_CHECKING:
     from fewshot.data.episodes import Episode
@@ -100,8 +101,7 @@ class MetaLSTMLearner(nn.Module):
             diagnostics.append(self.core.diagnostics(step))
         logits = self.net(weights, to_unit(episode.query_x), statistics if self._running() else None)
         stacked = {name: torch.stack([d[name] for d in diagnostics]) for name in diagnostics[0]}
-        penalty = torch.stack(penalties).sum() + self.regularizer.per_unroll(self.core)
-        return Prediction(logits, penalty, stacked)
+        return Prediction(logits, episode_penalty(self.core, self.regularizer, penalties), stacked)
 
     def _observe(self, weights: Tensor, images: Tensor, labels: Tensor, statistics: RunningStatistics) -> Tensor:
         """State rows [P, 6]. Loss and gradient enter as constants: first order, as in all published code."""

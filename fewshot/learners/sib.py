@@ -5,6 +5,7 @@ Shell Xu Hu et al., "Empirical Bayes Transductive Meta-Learning with Synthetic G
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from fewshot.learners.prototypes import CosineScores, class_means
 from fewshot.optimizers.core import Hidden, NeuralOptimizer, Response, Step
 from fewshot.optimizers.synthetic_gradient import SyntheticGradient
 from fewshot.regularizers.base import Regularizer
+from fewshot.regularizers.penalty import episode_penalty, step_penalty
 
 if TYPE_CHECKING:
     from fewshot.data.episodes import Episode
@@ -70,7 +72,7 @@ class SIBLearner(nn.Module):
         self.options, self.regularizer, self.way = options, regularizer, core.state_size
         self.diagonal = nn.Parameter(torch.ones(features))
         self.scores = CosineScores()
-        self._in_theta = regularizer.options.columns == THETA
+        self._in_theta = getattr(regularizer.options, "columns", None) == THETA
         self.core = regularizer.attach(ThetaSpace(core, self.scores, features) if self._in_theta else core)
 
     @property
@@ -89,19 +91,19 @@ class SIBLearner(nn.Module):
             state, hidden = self._observe(query, theta)
             steps.append(Step(state, hidden, *self.core(state, hidden)))
             theta = theta - self.options.rate * self.scores.pull(query, theta, steps[-1].update)
-        return Prediction(self.scores(query, theta), self._penalty(steps))
+        return Prediction(self.scores(query, theta), self._penalty(steps, episodes=math.prod(query.shape[:-2])))
 
     def _observe(self, query: Tensor, theta: Tensor) -> tuple[Tensor, Hidden]:
         return (theta, (query,)) if self._in_theta else (self.scores(query, theta), ())
 
-    def _penalty(self, steps: list[Step]) -> Tensor:
+    def _penalty(self, steps: list[Step], episodes: int) -> Tensor:
         """What `inner_step` would have summed up, of all steps at once: no step waits for the penalty of another."""
-        penalty = self.regularizer.per_unroll(self.core)
-        if not steps:
-            return penalty
-        hidden = tuple(map(_as_groups, zip(*(step.hidden for step in steps), strict=True)))
-        state, update = (_as_groups([getattr(step, name) for step in steps]) for name in ("state", "update"))
-        return penalty + self.regularizer.per_step(self.core, Step(state, hidden, update, hidden))
+        penalties = []
+        if steps:
+            hidden = tuple(map(_as_groups, zip(*(step.hidden for step in steps), strict=True)))
+            state, update = (_as_groups([getattr(step, name) for step in steps]) for name in ("state", "update"))
+            penalties.append(step_penalty(self.core, self.regularizer, Step(state, hidden, update, hidden)))
+        return episode_penalty(self.core, self.regularizer, penalties, episodes)
 
 
 def _as_groups(tensors: Sequence[Tensor]) -> Tensor:

@@ -6,19 +6,19 @@ from collections.abc import Callable
 
 import torch
 
-from fewshot.errors import InputError, one_of
+from fewshot.errors import InputError
 from fewshot.nets.blocks import FeatureNet, initialize
 from fewshot.nets.conv4_64 import Conv4Features
 from fewshot.nets.resnet12 import ResNet12
 from fewshot.nets.wide_resnet import WideResNet
+from fewshot.registry import Registry
 
 SMALLEST_IMAGE = 16
-BACKBONES: dict[str, Callable[[int, int], FeatureNet]] = {
-    "conv4_64": Conv4Features,
-    "resnet12": ResNet12,
-    "wrn_28_10": WideResNet,
-}
+BACKBONES: Registry[Callable[[int, int], FeatureNet]] = Registry("backbone")
 """Constructors: (channels, image_size) -> network."""
+BACKBONES.register("conv4_64", Conv4Features)
+BACKBONES.register("resnet12", ResNet12)
+BACKBONES.register("wrn_28_10", WideResNet)
 
 
 def build_backbone(name: str, channels: int, image_size: int, generator: torch.Generator) -> FeatureNet:
@@ -40,8 +40,8 @@ def build_backbone(name: str, channels: int, image_size: int, generator: torch.G
 
 def empty_backbone(name: str, channels: int, image_size: int) -> FeatureNet:
     """A backbone without weights, on torch's "meta" device; errors as `build_backbone`."""
-    one_of("backbone", name, BACKBONES)
+    build = BACKBONES.find(name)
     if image_size < SMALLEST_IMAGE:
         raise InputError(f"images of {image_size} pixels are too small for a backbone; give at least {SMALLEST_IMAGE}")
     with torch.device("meta"):  # torch's own initialization would move the global generator
-        return BACKBONES[name](channels, image_size)
+        return build(channels, image_size)

@@ -1,29 +1,26 @@
-"""Neural optimizers by name. A new one is one file and one line here."""
+"""Optimizers of network weights by name. A new one is one file and one line here.
+
+Those of Meta-LSTM and SIB belong to their learners, and are chosen with them.
+"""
 
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
-from fewshot.optimizers.core import Hidden, NeuralOptimizer, Response, Step, inner_step
+from fewshot.optimizers.core import Hidden, NeuralOptimizer, Response, Step
 from fewshot.optimizers.dm import DM
 from fewshot.optimizers.meta_lstm import MetaLSTM
 from fewshot.optimizers.rnnprop import RNNprop
 from fewshot.optimizers.simple import Simple
 from fewshot.optimizers.synthetic_gradient import SyntheticGradient
+from fewshot.registry import Registry
 
-OPTIMIZERS: dict[str, type[NeuralOptimizer]] = {
-    "meta_lstm": MetaLSTM,
-    "synthetic_gradient": SyntheticGradient,
-    "simple": Simple,
-    "dm": DM,
-    "rnnprop": RNNprop,
-}
-LEARNED: dict[str, type[CoordinatewiseOptimizer]] = {
-    name: core for name, core in OPTIMIZERS.items() if issubclass(core, CoordinatewiseOptimizer)
-}
-"""Those that optimize network weights: choices of the general track and of the drop-in optimizer."""
+LEARNED: Registry[type[CoordinatewiseOptimizer]] = Registry("optimizer")
+"""Choices of the general track and of the drop-in optimizer."""
+LEARNED.register("simple", Simple)
+LEARNED.register("dm", DM)
+LEARNED.register("rnnprop", RNNprop)
 
 __all__ = [
     "DM",
     "LEARNED",
-    "OPTIMIZERS",
     "CoordinatewiseOptimizer",
     "Hidden",
     "MetaLSTM",
@@ -33,5 +30,4 @@ __all__ = [
     "Simple",
     "Step",
     "SyntheticGradient",
-    "inner_step",
 ]

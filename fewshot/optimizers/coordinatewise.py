@@ -6,6 +6,7 @@ the gradient as state, and add its update to the weights.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -74,3 +75,13 @@ def check_hidden_size(size: int) -> None:
     """
     if not isinstance(size, int) or not 1 <= size <= 1024:
         raise InputError(f"hidden_size is {size}; it must be a whole number from 1 to 1024")
+
+
+def check_output_scale(scale: float) -> None:
+    """Refuse scales of the output that make no update.
+
+    Raises:
+        InputError: unless `scale` is positive and finite.
+    """
+    if not 0 < scale < math.inf:
+        raise InputError(f"output_scale is {scale}; it must be positive and finite")

@@ -1,4 +1,4 @@
-"""The contract of every neural optimizer, and the one line that all inner loops share.
+"""The contract of every neural optimizer.
 
 A neural optimizer is one small network applied to *rows*: `core(state, hidden) -> (update, hidden)`. A row is one
 weight of the optimizee (general training, Meta-LSTM) or one query example (SIB). The core never sees networks, losses,
@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-
-if TYPE_CHECKING:
-    from fewshot.regularizers.base import Regularizer
 
 Hidden = tuple[Tensor, ...]
 """The memory of a core, first axis rows; `()` for a core without memory."""
@@ -183,13 +180,3 @@ class NeuralOptimizer(nn.Module):
     def column_slice(self, name: str) -> slice:
         """The state columns called `name`; "all" is always known."""
         return slice(0, self.state_size) if name == "all" else self.columns[name]
-
-
-def inner_step(core: NeuralOptimizer, regularizer: Regularizer, state: Tensor, hidden: Hidden) -> tuple[Step, Tensor]:
-    """Apply the core once and measure what the regularizer wants per step (the summand of Eq. 6).
-
-    Returns:
-        The step taken, and the penalty, a scalar without the coefficient λ.
-    """
-    step = core.step(state, hidden)
-    return step, regularizer.per_step(core, step)

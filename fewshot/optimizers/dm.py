@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 
 from fewshot.errors import InputError
-from fewshot.optimizers.coordinatewise import OMITTED_DEFAULT, check_hidden_size
+from fewshot.optimizers.coordinatewise import OMITTED_DEFAULT, check_hidden_size, check_output_scale
 from fewshot.optimizers.fast.native import NativeStep
 from fewshot.optimizers.observe import LogSign
 from fewshot.optimizers.recurrent import TwoLayers
+
+LARGEST_P = 87
+"""e^p and e^-p are ordinary float32 numbers up to here."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,9 @@ class DMOptions:
 
     def __post_init__(self) -> None:
         check_hidden_size(self.hidden_size)
-        for name in ("p", "output_scale"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise InputError(f"{name} is {getattr(self, name)}; it must be positive and finite")
+        check_output_scale(self.output_scale)
+        if not 0 < self.p <= LARGEST_P:
+            raise InputError(f"p is {self.p}; it must be positive and at most {LARGEST_P}")
 
 
 class DM(TwoLayers):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewshot.errors import InputError
-from fewshot.optimizers.coordinatewise import OMITTED_DEFAULT, check_hidden_size
+from fewshot.optimizers.coordinatewise import OMITTED_DEFAULT, check_hidden_size, check_output_scale
 from fewshot.optimizers.fast.cells import tanh
 from fewshot.optimizers.fast.native import NativeStep
 from fewshot.optimizers.observe import NormalizedMoments
@@ -37,8 +37,7 @@ class RNNpropOptions:
         check_hidden_size(self.hidden_size)
         if not 0 <= self.decay < 1:
             raise InputError(f"decay is {self.decay}; it must lie in [0, 1)")
-        if not 0 < self.output_scale < float("inf"):
-            raise InputError(f"output_scale is {self.output_scale}; it must be positive and finite")
+        check_output_scale(self.output_scale)
 
 
 class RNNprop(TwoLayers):

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from fewshot.errors import InputError, one_of
 from fewshot.nets.functional import uniform_fan_in
-from fewshot.optimizers.coordinatewise import OMITTED_DEFAULT, check_hidden_size
+from fewshot.optimizers.coordinatewise import OMITTED_DEFAULT, check_hidden_size, check_output_scale
 from fewshot.optimizers.core import Hidden, Response, Step, squared_distance
 from fewshot.optimizers.fast import native
 from fewshot.optimizers.fast.cells import add_product, sigmoid_to_tanh_
@@ -56,6 +56,7 @@ class SimpleOptions:
 
     def __post_init__(self) -> None:
         check_hidden_size(self.hidden_size)
+        check_output_scale(self.output_scale)
         one_of("features", self.features, COLUMNS)
         for name in ("first_decay", "second_decay"):
             if not 0 <= getattr(self, name) < 1:

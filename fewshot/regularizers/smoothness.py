@@ -5,18 +5,48 @@ Yuanhao Xiong, Cho-Jui Hsieh, "Learning to Learn with Smooth Regularization", 20
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from fewshot.errors import InputError, one_of
 from fewshot.optimizers.core import NeuralOptimizer, Response, Step, squared_distance
-from fewshot.regularizers.base import PenaltyOptions, Regularizer
+from fewshot.regularizers.base import Regularizer, RowOptions, check_at_least
+
+MAXIMA = ("auto", "exact", "pgd", "endpoints")
+
+
+@dataclass(frozen=True)
+class SmoothOptions(RowOptions):
+    """Options of smoothness."""
+
+    radius: float = 1.0
+    """Perturbation strength ε: the radius of the l∞ ball around a state."""
+    columns: str = "default"
+    """Which part of the state is perturbed: default (what the optimizer declares), all, or a part it names."""
+    maximum: Literal["auto", "exact", "pgd", "endpoints"] = "auto"
+    """How the inner maximum of Eq. 3 is found; auto: exact where the optimizer knows it, else pgd."""
+    pgd_steps: int = 10
+    """K, steps of projected gradient ascent (authors' code; the paper gives none)."""
+    pgd_step_size: float = 0.2
+    """η₁ as a fraction of the radius (authors' code: ε/5)."""
+    pgd_start: float = 0.05
+    """Standard deviation of the starting noise (Algorithm 1; authors' code: 0.01)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("penalty.maximum", self.maximum, MAXIMA)
+        check_at_least(self, radius=0, pgd_steps=1, pgd_step_size=0, pgd_start=0)
 
 
 class Smoothness(Regularizer):
     """R = max over s' with ||s' - s||∞ ≤ ε of ||u(s) - u(s')||², the hidden state fixed (Eq. 3)."""
 
-    def __init__(self, options: PenaltyOptions | None = None) -> None:
+    Options = SmoothOptions
+
+    def __init__(self, options: SmoothOptions | None = None) -> None:
         super().__init__(options)
         self._generator: torch.Generator | None = None
         self._seed = 0
@@ -40,13 +70,7 @@ class Smoothness(Regularizer):
     def reseed(self, seed: int) -> None:
         self._seed, self._generator = seed, None
 
-    def per_step(self, core: NeuralOptimizer, step: Step) -> Tensor:
-        if not torch.is_grad_enabled():
-            return step.update.new_zeros(())
-        gap = self.gap(core, step)
-        return gap.mean(dim=-1).sum() if self.options.reduction == "mean" else gap.sum()
-
-    def gap(self, core: NeuralOptimizer, step: Step) -> Tensor:
+    def per_row(self, core: NeuralOptimizer, step: Step) -> Tensor:
         """The (approximate) maximum of ||u(s) - u(s')||² of every row: [..., rows], differentiable in the parameters.
 
         Where rows depend on each other (`core.independent_rows` is False) all of them are perturbed together, to
@@ -100,6 +124,8 @@ class Smoothness(Regularizer):
         return core.column_slice(core.smooth_columns if self.options.columns == "default" else self.options.columns)
 
     def _knows_maximum(self, core: NeuralOptimizer, columns: slice) -> bool:
+        if type(core).max_gap is NeuralOptimizer.max_gap:
+            return False
         with torch.no_grad():
             state = next(core.parameters()).new_zeros(2, core.state_size)
             hidden = core.init_hidden(2)

@@ -16,7 +16,7 @@ from fewshot.regularizers.base import Regularizer
 
 
 class Spectral(Regularizer):
-    """W / σ₁(W) in the place of every weight matrix W. There is no penalty: λ has no effect.
+    """W / σ₁(W) in the place of every weight matrix W. There is no penalty, and no λ.
 
     Every matrix then has norm one, the output layer too: what an initialization or training says about its scale is
     lost, and so it is in the published comparison.

@@ -13,7 +13,7 @@ import torch
 from miniature import shrink, tar_bytes, write_files
 
 from data_prep import imdb, verify
-from data_prep.words import PADDING, UNKNOWN, words_of
+from data_prep.preparing.words import PADDING, UNKNOWN, words_of
 from fewshot.data.catalog import open_dataset
 from fewshot.data.store import Dataset, TokenSplit
 from fewshot.errors import InputError

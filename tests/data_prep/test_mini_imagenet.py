@@ -16,8 +16,9 @@ from miniature import (
     write_zip,
 )
 
-from data_prep import imagenet_trees, mini_imagenet
-from data_prep.mini_imagenet_lists import chosen_ranks, list_name
+from data_prep import mini_imagenet
+from data_prep.forms import imagenet_trees
+from data_prep.forms.mini_imagenet_lists import chosen_ranks, list_name
 from fewshot.data.store import Dataset
 from fewshot.errors import InputError
 

@@ -62,7 +62,9 @@
       marker: { color: colour(line), symbol: line.style.symbol, size: line.points ? 11 : 7, maxdisplayed: line.points ? 0 : 9, line: { width: 1.5, color: colour(line) } },
       hovertemplate: `%{y}%{customdata}<extra>${escaped(line.label)}</extra>` };
     if (line.points && line.low) {
-      made.error_y = { type: "data", symmetric: false, array: line.y.map((y, i) => (line.high[i] ?? y) - y), arrayminus: line.y.map((y, i) => y - (line.low[i] ?? y)), color: colour(line), thickness: 1.5, width: 4 };
+      const ends = { type: "data", symmetric: false, color: colour(line), thickness: 1.5, width: 4 };
+      made.error_x = { ...ends, array: line.x.map((x, i) => (line.x_high[i] ?? x) - x), arrayminus: line.x.map((x, i) => x - (line.x_low[i] ?? x)) };
+      made.error_y = { ...ends, array: line.y.map((y, i) => (line.high[i] ?? y) - y), arrayminus: line.y.map((y, i) => y - (line.low[i] ?? y)) };
     }
     return made;
   }
@@ -111,16 +113,16 @@
     const logX = panel.x.log;
     const made = { autosize: true, height: narrow() ? 300 : 350, margin: { l: 52, r: 12, t: 8, b: 44 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: style.fontFamily || "system-ui, sans-serif", size: 12, color: read("--ink") }, showlegend: false,
-      hovermode: narrow() || lines.length > 8 || chart.kind === "cost" ? "closest" : "x unified",
+      hovermode: narrow() || lines.length > 8 || chart.form === "points" ? "closest" : "x unified",
       hoverlabel: { bgcolor: read("--card"), bordercolor: read("--line"), font: { color: read("--ink"), size: 12 }, namelength: -1 },
       dragmode: narrow() ? false : "zoom",
       xaxis: { ...axis, title: { text: folded(panel.x.title), standoff: 8 }, type: logX ? "log" : "linear" },
       yaxis: { ...axis, title: { text: panel.y.title, standoff: 6 }, type: logY ? "log" : "linear", range: range(lines, logY) } };
-    const positive = lines.flatMap((line) => line.x).filter((x) => x > 0).map(Math.log10);
+    const positive = lines.flatMap((line) => line.points ? [...line.x, ...line.x_low, ...line.x_high] : line.x).filter((x) => x > 0).map(Math.log10);
     if (logX && positive.length) {
       const [low, high] = [positive.reduce((a, b) => Math.min(a, b)), positive.reduce((a, b) => Math.max(a, b))];
-      const margin = chart.kind === "cost" ? 0.08 * (high - low) || 0.1 : 0;
-      if (high - low < 0.5 && chart.kind === "cost") made.xaxis.type = "linear";
+      const margin = chart.form === "points" ? 0.08 * (high - low) || 0.1 : 0;
+      if (high - low < 0.5 && chart.form === "points") made.xaxis.type = "linear";
       else Object.assign(made.xaxis, logTicks([low - margin, high + margin]));
     }
     if (logY && made.yaxis.range) Object.assign(made.yaxis, logTicks(made.yaxis.range));
@@ -155,7 +157,7 @@
   function draw(chart) {
     const panel = chart.panels[chart.panel];
     let traces, made;
-    if (chart.kind === "forest") {
+    if (chart.form === "forest") {
       [traces, made] = forest(chart, panel);
     } else {
       const lines = shown(chart);
@@ -185,7 +187,7 @@
 
   function legend(chart) {
     chart.legend.replaceChildren();
-    if (chart.kind === "forest") return;
+    if (chart.form === "forest") return;
     const lines = chart.panels[chart.panel].lines.filter(passes);
     for (const line of lines) {
       const button = element("button", { type: "button", "aria-pressed": String(!chart.hidden.has(line.key)), "data-key": line.key }, swatch(line), line.legend || line.label);
@@ -249,7 +251,7 @@
     }
     for (const chart of charts) {
       const other = Boolean(filter.dataset && chart.dataset && chart.dataset !== filter.dataset);
-      const empty = chart.kind !== "forest" && !chart.panels.some((panel) => panel.lines.some(passes));
+      const empty = chart.form !== "forest" && !chart.panels.some((panel) => panel.lines.some(passes));
       chart.figure.classList.toggle("filtered", other || empty);
       if (chart.drawn && !other && !empty) refresh(chart);
     }
@@ -302,8 +304,8 @@
     }
     return element("div", {}, element("h4", {}, title), element("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": title }, element("table", {}, body)));
   }
-  const RUN = ["seed", "status", "training (s)", "test (s)", "peak memory (MB)", "interruptions", "finished", "device", "commit", "versions", "digest"];
-  const POOLED = new Set(["status", "device", "commit", "versions"]);
+  const RUN = ["seed", "status", "training (s)", "test (s)", "peak memory (MB)", "interruptions", "finished", "device", "commit", "versions", "plug-ins", "digest"];
+  const POOLED = new Set(["status", "device", "commit", "versions", "plug-ins"]);
   function runs(rows) {
     const head = element("tr", {}, ...RUN.map((name) => element("th", { scope: "col" }, name)));
     const body = element("tbody");

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks.run import main
+from benchmarks.running.record import read_record
 from fewshot.data.store import writing
 from fewshot.errors import InputError
 
@@ -38,16 +39,12 @@ def folders(tmp_path):
 
 
 def records(folders):
-    return {path: json.loads(path.read_text()) for path in sorted(Path(folders[3]).rglob("record.json"))}
+    return {path: read_record(path) for path in sorted(Path(folders[3]).rglob("record.json"))}
 
 
 def only_record(folders):
     (record,) = records(folders).values()
     return record
-
-
-def lasting(record):
-    return {name: value for name, value in record.items() if name != "measured"}
 
 
 def weights(folders):
@@ -57,22 +54,22 @@ def weights(folders):
 def test_a_run_leaves_a_complete_record_and_a_table(folders, capsys):
     main([*TINY, *folders, "--smooth"])
     record = only_record(folders)
-    assert record["status"] == "finished"
-    assert record["config"]["regularizer"] == "smooth"
-    assert record["config"]["penalty"]["radius"] == 1.0
-    assert record["config"]["learner"]["inner_epochs"] == 2
+    assert record.facts.status == "finished"
+    assert record.facts.config["regularizer"] == "smooth"
+    assert record.facts.config["penalty"]["radius"] == 1.0
+    assert record.facts.config["learner"]["inner_epochs"] == 2
     for model in ("best", "last"):
-        correct = record["test"][model]["correct"]
+        correct = getattr(record.results, model).correct
         assert len(correct) == 12
         assert all(isinstance(c, int) and 0 <= c <= 12 for c in correct)
-    assert record["queries_per_episode"] == 12
-    assert record["manifests"]["test"]["count"] == 12
-    assert len(record["manifests"]["test"]["sha256"]) == 64
-    assert [point["episode"] for point in record["training"]["curve"]] == [10, 20, 30]
-    assert {"loss", "accuracy", "penalty", "step_size"} <= set(record["training"]["curve"][0])
-    assert {"torch", "numpy", "python"} <= set(record["versions"])
-    assert record["measured"]["peak_memory_bytes"] > 1e8
-    mean = 100 * np.mean(record["test"]["best"]["correct"]) / 12
+    assert record.facts.queries_per_episode == 12
+    assert record.facts.manifests["test"].count == 12
+    assert len(record.facts.manifests["test"].sha256) == 64
+    assert [point["episode"] for point in record.details.curve] == [10, 20, 30]
+    assert {"loss", "accuracy", "penalty", "step_size"} <= set(record.details.curve[0])
+    assert {"torch", "numpy", "python"} <= set(record.facts.environment.versions)
+    assert record.measured.peak_memory_bytes > 1e8
+    mean = 100 * np.mean(record.results.best.correct) / 12
     assert f"{mean:.2f} ±" in capsys.readouterr().out
 
 
@@ -81,34 +78,34 @@ def test_smoothing_changes_training_and_nothing_else(folders):
         main([*TINY, *folders, *extra])
     plain, smooth, weightless = sorted(
         records(folders).values(),
-        key=lambda r: -1 if r["config"]["penalty"] is None else -r["config"]["penalty"]["weight"],
+        key=lambda r: -1 if r.facts.config["penalty"] is None else -r.facts.config["penalty"]["weight"],
     )
-    if plain["config"]["regularizer"] != "none":
+    if plain.facts.config["regularizer"] != "none":
         plain, smooth = smooth, plain
-    assert plain["test"] == weightless["test"]
-    assert plain["training"]["curve"][-1]["loss"] != smooth["training"]["curve"][-1]["loss"]
-    assert plain["manifests"] == smooth["manifests"]
+    assert plain.results == weightless.results
+    assert plain.details.curve[-1]["loss"] != smooth.details.curve[-1]["loss"]
+    assert plain.facts.manifests == smooth.facts.manifests
 
 
 def test_the_same_command_shows_the_finished_run(folders, capsys):
     main([*TINY, *folders])
     (path,) = records(folders)
-    before = path.read_bytes()
+    before, digest = path.read_bytes(), only_record(folders).digest
     main([*TINY, *folders])
     assert path.read_bytes() == before
     assert "was finished before" in capsys.readouterr().out
     main([*TINY, *folders, "--fresh"])
     assert path.read_bytes() != before  # measured anew
-    assert lasting(only_record(folders)) == lasting(json.loads(before))
+    assert only_record(folders).digest == digest
 
 
 def test_several_seeds_are_several_runs_of_one_row(folders, capsys):
     main([*TINY, *folders, "--seeds", "0", "1"])
     first, second = records(folders).values()
-    assert (first["seed"], second["seed"]) == (0, 1)
-    assert first["config_sha256"] == second["config_sha256"]
-    assert first["manifests"] == second["manifests"]
-    assert first["test"] != second["test"]
+    assert (first.facts.seed, second.facts.seed) == (0, 1)
+    assert first.facts.config_sha256 == second.facts.config_sha256
+    assert first.facts.manifests == second.facts.manifests
+    assert first.results != second.results
     table = capsys.readouterr().out
     assert "2 seeds" in table
 
@@ -145,8 +142,8 @@ def test_kill_9_at_random_moments_changes_nothing(folders, tmp_path):
         process.communicate()
         kills += 1
         assert kills < 20
-    assert only_record(folders)["measured"]["interruptions"] >= 3
-    assert lasting(only_record(folders)) == lasting(only_record(undisturbed))
+    assert only_record(folders).measured.interruptions >= 3
+    assert only_record(folders).digest == only_record(undisturbed).digest
     assert weights(folders) == weights(undisturbed)
 
 
@@ -179,7 +176,7 @@ def damage_version(path):
     ("extra", "message"),
     [
         (["--method", "foo"], "unknown method 'foo'; choose one of: meta_lstm"),
-        (["--preset", "foo"], "unknown preset of meta_lstm 'foo'; choose one of: auto, paper"),
+        (["--preset", "foo"], "unknown preset of meta_lstm 'foo'; choose one of: auto, defaults, paper"),
         (["--regularizer", "foo"], "unknown regularizer 'foo'; choose one of: none, smooth"),
         (["--dataset", "foo"], "unknown dataset 'foo'; known: glyphs"),
         (["--way", "6"], r"way 6: split 'train' has only 5 classes; choose at most"),
@@ -192,8 +189,8 @@ def damage_version(path):
             ["--smooth", "--penalty.columns", "foo"],
             "unknown penalty.columns 'foo'; choose one of: default, all, features",
         ),
-        (["--penalty.weight", "1"], "no effect without a regularizer; add --smooth"),
-        (["--seeds", "0", "0"], r"seeds \(0, 0\) repeat"),
+        (["--penalty.weight", "1"], "no such option without a regularizer that has it; add --smooth"),
+        (["--seeds", "0", "0"], "seeds are 0, 0; give one or more different"),
         (["--normalize"], "no published mean and deviation for 'tiny'; leave --normalize out"),
         (["--results", "/dev/null/runs"], "cannot write /dev/null/runs.*choose another folder"),
         (["--learner.filters", "0"], "learner.filters is 0; it must be at least 1"),
@@ -228,17 +225,17 @@ def test_a_corrupt_checkpoint_is_refused_and_kept(folders):
     checkpoint = record.with_name("checkpoint.pt")
     record.unlink()
     checkpoint.write_bytes(b"damaged")
-    with pytest.raises(InputError, match=r"checkpoint .*checkpoint.pt cannot be read .*--fresh"):
+    with pytest.raises(InputError, match=r"checkpoint .*checkpoint.pt is damaged.*--fresh"):
         main([*TINY, *folders])
     assert checkpoint.read_bytes() == b"damaged"
     main([*TINY, *folders, "--fresh"])
-    assert only_record(folders)["status"] == "finished"
+    assert only_record(folders).facts.status == "finished"
 
 
 def test_a_changed_record_is_refused(folders):
     main([*TINY, *folders])
     (path,) = records(folders)
-    path.write_text(path.read_text().replace('"status": "finished"', '"status": "failed"'))
+    path.write_text(path.read_text().replace('"status":"finished"', '"status":"failed"'))
     with pytest.raises(InputError, match="was changed after it was written"):
         main([*TINY, *folders])
 
@@ -267,15 +264,15 @@ def test_a_failed_run_is_recorded_as_a_failure(folders, capsys):
         main([*TINY, *folders, "--training.meta-rate", "1e30", "--training.clip", "none"])
     assert exit_.value.code == 1
     record = only_record(folders)
-    assert record["status"] == "failed"
-    assert "not finite" in record["failure"] or "finite logits" in record["failure"]
-    assert record["test"] == {}
+    assert record.facts.status == "failed"
+    assert "not finite" in record.facts.failure or "finite logits" in record.facts.failure
+    assert record.results is None
     assert "failed" in capsys.readouterr().out
 
 
 def test_the_test_episodes_can_be_exported(folders, tmp_path):
     main([*TINY, *folders, "--manifest", str(tmp_path / "episodes.json")])
     exported = json.loads((tmp_path / "episodes.json").read_text())
-    assert exported["sha256"] == only_record(folders)["manifests"]["test"]["sha256"]
+    assert exported["sha256"] == only_record(folders).facts.manifests["test"].sha256
     assert len(exported["episodes"]) == 12
     assert exported["episodes"][0]["support"][0][0].startswith("test/")

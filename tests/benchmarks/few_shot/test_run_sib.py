@@ -1,6 +1,5 @@
 """`python -m benchmarks.run` with methods on a frozen backbone's features, and with MAML."""
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -11,9 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from benchmarks import pretrain, run
+from benchmarks import pretrain
+from benchmarks.few_shot import experiment
 from benchmarks.few_shot.command import parse
 from benchmarks.run import main
+from benchmarks.running.record import read_record
 from fewshot.data.store import writing
 from fewshot.engine.few_shot import MetaTrainer
 from fewshot.errors import InputError
@@ -72,7 +73,7 @@ def sib(folders, backbone):
 
 def records(arguments):
     results = Path(arguments[arguments.index("--results") + 1])
-    return [json.loads(path.read_text()) for path in sorted(results.rglob("record.json"))]
+    return [read_record(path) for path in sorted(results.rglob("record.json"))]
 
 
 def test_sib_smoothed_beside_plain_and_its_start(sib, folders, backbone, capsys):
@@ -80,21 +81,21 @@ def test_sib_smoothed_beside_plain_and_its_start(sib, folders, backbone, capsys)
         main([*sib, *extra])
     main(["--method", "protonet", *SMALL, *folders, "--learner.backbone", str(backbone)])
     assert "| protonet " in capsys.readouterr().out
-    found = {(r["config"]["method"], r["config"]["regularizer"], r["transductive"]): r for r in records(sib)}
+    found = {(r.facts.config["method"], r.facts.config["regularizer"], r.facts.transductive): r for r in records(sib)}
     assert set(found) == {
         ("sib", "none", True), ("sib", "smooth", True), ("sib", "none", False), ("protonet", "none", False),
     }  # fmt: skip
-    assert len({r["manifests"]["test"]["sha256"] for r in found.values()}) == 1
+    assert len({r.facts.manifests["test"].sha256 for r in found.values()}) == 1
     for record in found.values():
-        assert record["status"] == "finished"
-        assert len(record["test"]["best"]["correct"]) == 40
-        described = record["backbone"]
-        assert set(described) == {"name", "sha256", "dataset", "origin"}
-        assert (described["name"], described["dataset"]) == ("conv4_64", "tiny")
+        assert record.facts.status == "finished"
+        assert len(record.results.best.correct) == 40
+        described = record.facts.backbone
+        assert len(described.sha256) == 64
+        assert (described.name, described.dataset) == ("conv4_64", "tiny")
     plain, smooth = found["sib", "none", True], found["sib", "smooth", True]
-    assert smooth["config"]["penalty"]["radius"] > 0
-    assert smooth["training"]["curve"][0]["penalty"] > 0 == plain["training"]["curve"][0]["penalty"]
-    assert smooth["training"]["curve"] != plain["training"]["curve"]
+    assert smooth.facts.config["penalty"]["radius"] > 0
+    assert smooth.details.curve[0]["penalty"] > 0 == plain.details.curve[0]["penalty"]
+    assert smooth.details.curve != plain.details.curve
 
 
 def test_a_plain_and_a_smoothed_run_make_a_table_with_t(sib, capsys):
@@ -109,16 +110,16 @@ def test_a_plain_and_a_smoothed_run_make_a_table_with_t(sib, capsys):
 def test_views_are_drawn_from_in_meta_training_only(sib):
     main(sib)
     main([*sib, "--learner.views", "2"])
-    plain, views = sorted(records(sib), key=lambda r: r["config"]["learner"]["views"])
-    assert plain["training"]["curve"] != views["training"]["curve"]
-    assert plain["manifests"] == views["manifests"]
+    plain, views = sorted(records(sib), key=lambda r: r.facts.config["learner"]["views"])
+    assert plain.details.curve != views.details.curve
+    assert plain.facts.manifests == views.facts.manifests
     assert len(list(Path(sib[sib.index("--features") + 1]).glob("*.h5"))) == 2
 
 
 def test_a_checkpoint_for_another_number_of_classes_is_refused(sib):
     main(sib)
     other = [*sib, "--way", "2"]
-    command = parse(other, Path())
+    command = parse(other)
     folder = command.results / command.config.run_name() / "seed0"
     folder.mkdir(parents=True)
     (checkpoint,) = command.results.rglob("checkpoint.pt")
@@ -129,7 +130,7 @@ def test_a_checkpoint_for_another_number_of_classes_is_refused(sib):
 
 @pytest.mark.parametrize("stop", [7, 20])
 def test_an_interrupted_run_ends_with_the_same_bits(sib, tmp_path, stop, monkeypatch):
-    arguments = [*sib, "--smooth", "--checkpoint-seconds", "0"]
+    arguments = [*sib, "--smooth", "--checkpoint-seconds", "1e-9"]
     undisturbed = [*arguments, "--results", str(tmp_path / "undisturbed")]
     main(undisturbed)
     step = MetaTrainer._step
@@ -146,8 +147,8 @@ def test_an_interrupted_run_ends_with_the_same_bits(sib, tmp_path, stop, monkeyp
     main(arguments)
     (first,), results = records(["--results", str(tmp_path / "undisturbed")]), tmp_path / "results"
     (second,) = records(["--results", str(results)])
-    assert second["measured"]["interruptions"] == 1
-    assert first["digest"] == second["digest"]
+    assert second.measured.interruptions == 1
+    assert first.digest == second.digest
     for model in ("best", "last"):
         (one,), (other,) = (f.rglob(f"{model}.safetensors") for f in (tmp_path / "undisturbed", results))
         assert one.read_bytes() == other.read_bytes()
@@ -156,8 +157,8 @@ def test_an_interrupted_run_ends_with_the_same_bits(sib, tmp_path, stop, monkeyp
 def test_several_episodes_a_step(sib):
     main([*sib, "--training.episodes-per-step", "5"])
     (record,) = records(sib)
-    assert record["training"]["episode"] == 30
-    assert [v["episode"] for v in record["training"]["validation"]] == [10, 20, 30]
+    assert record.facts.training.episode == 30
+    assert [v["episode"] for v in record.details.validation] == [10, 20, 30]
     with pytest.raises(InputError, match=r"training.validate_every is 10; it must be a multiple .* 4"):
         main([*sib, "--training.episodes-per-step", "4", "--training.episodes", "40"])
     with pytest.raises(InputError, match="takes one episode a step"):
@@ -171,7 +172,7 @@ def test_the_embedded_dataset_pre_trains_its_backbone_on_first_use(tmp_path, bac
         asked.append((dataset.name, name, options["results"]))
         return backbone
 
-    monkeypatch.setattr(run, "ensure", ensure)
+    monkeypatch.setattr(experiment, "ensure", ensure)
     write_dataset(tmp_path / "tiny.h5")
     where = ["--data", str(tmp_path), "--results", str(tmp_path), "--features", str(tmp_path / "features")]
     main(["--method", "sib", *SMALL, *where, "--backbones", str(tmp_path / "nets")])
@@ -213,7 +214,7 @@ def test_a_backbone_of_another_version_of_the_dataset_is_refused_unless_forced(t
     with pytest.raises(InputError, match="trained on another version of tiny"):
         main(sib)
     main([*sib, "--force"])
-    assert records(sib)[0]["status"] == "finished"
+    assert records(sib)[0].facts.status == "finished"
 
 
 def test_a_finished_run_with_other_weights_is_not_shown(tmp_path, sib, backbone):
@@ -251,20 +252,20 @@ def test_trained_weights_are_tied_to_the_number_of_classes(sib, tmp_path):
 def test_a_damaged_feature_cache_is_made_again(sib, tmp_path):
     main(sib)
     (cache,) = (tmp_path / "features").glob("*.h5")
-    good = records(sib)[0]["digest"]
+    good = records(sib)[0].digest
     with h5py.File(cache, "r+") as file:
         file["test/features"][...] = 0
         file.attrs["key"] = "0" * 64
     main([*sib, "--fresh"])
-    assert records(sib)[0]["digest"] == good
+    assert records(sib)[0].digest == good
 
 
 def test_maml_runs_beside_them(folders):
     pytest.importorskip("fewshot.vision")
     main(["--method", "maml", *SMALL, *folders, "--training.episodes", "10"])
     (record,) = records(folders)
-    assert (record["status"], record["transductive"], record["backbone"]) == ("finished", True, None)
-    assert record["training"]["curve"][0]["gradient_norm"] > 0
+    assert (record.facts.status, record.facts.transductive, record.facts.backbone) == ("finished", True, None)
+    assert record.details.curve[0]["gradient_norm"] > 0
 
 
 def test_without_learn2learn_maml_tells_how_to_get_it(folders, monkeypatch):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from benchmarks.general.command import parse
-from benchmarks.general.observe import OptimizeObserver
+from benchmarks.general.observe import GeneralObserver
 from benchmarks.optimize import main
-from benchmarks.running.record import read_record
+from benchmarks.running.record import Record, read_record
+from benchmarks.running.schema import GeneralFacts
 from fewshot.console import run_command
 from fewshot.optimizers import LEARNED
 from fewshot.optimizers.optimizer_file import load_optimizer
@@ -19,34 +19,34 @@ from fewshot.optimizers.optimizer_file import load_optimizer
 SMALL = "--training.unrolls 3 --training.horizon 20 --training.validate-every 2 --steps 20 --test.initializations 2"
 
 
-def run(results: Path, words: str) -> dict:
+def run(results: Path, words: str) -> Record:
     """Run the command on digits; the one record that is new."""
     before = set(results.rglob("record.json"))
     main(["--task", "digits_mlp", "--results", str(results), "--quiet", *words.split()])
     (new,) = set(results.rglob("record.json")) - before
-    return read_record(new) | {"path": new}
+    return read_record(new)
 
 
 def test_learned_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = f"--optimizer simple --smooth {SMALL}"
     record = run(tmp_path, words)
-    assert record["track"] == "general"
-    assert record["status"] == "finished"
-    assert record["meta_parameters"] == 440
-    assert record["config"]["penalty"]["maximum"] == "endpoints"
-    assert record["config"]["transfer"] is None
-    assert [point["unroll"] for point in record["training"]["validation"]] == [2, 3]
-    runs = record["test"]["best"]["runs"]
-    assert [r["initialization"] for r in runs] == [0, 1]
-    assert runs[0]["step"][-1] == 20
-    assert len(runs[0]["test_loss"]) == len(runs[0]["step"]) == 21
-    states = record["smoothness"]["state"]
+    assert isinstance(record.facts, GeneralFacts)
+    assert record.facts.status == "finished"
+    assert record.facts.meta_parameters == 440
+    assert record.facts.config["penalty"]["maximum"] == "endpoints"
+    assert record.facts.config["transfer"] is None
+    assert [point["unroll"] for point in record.details.validation] == [2, 3]
+    runs = record.results.best.runs
+    assert [r.initialization for r in runs] == [0, 1]
+    assert runs[0].step[-1] == 20
+    assert len(runs[0].test_loss) == len(runs[0].step) == 21
+    states = record.details.smoothness.state
     assert len(states) == 1000
     assert states != sorted(states), "in the order drawn"
-    assert record["smoothness"]["lipschitz"] > 0
-    _, card = load_optimizer(record["path"].parent / "best.safetensors")
+    assert record.details.smoothness.lipschitz > 0
+    _, card = load_optimizer(record.path.parent / "best.safetensors")
     assert card.regularizer == "smooth"
-    assert card.validation == {"loss": record["training"]["best_loss"], "steps": 20.0}
+    assert card.validation == {"loss": record.facts.training.best_loss, "steps": 20.0}
     assert "simple" in capsys.readouterr().out
     main(["--task", "digits_mlp", "--results", str(tmp_path), *words.split()])
     assert "was finished before" in capsys.readouterr().out
@@ -56,81 +56,81 @@ def test_variation_is_an_option_of_training_alone(tmp_path: Path) -> None:
     plain = run(tmp_path, f"--optimizer rnnprop {SMALL}")
     words = "--training.variation.scaling 3 --training.variation.convex 20 --training.variation.convex-scaling 1"
     varied = run(tmp_path, f"--optimizer rnnprop {SMALL} {words}")
-    assert varied["config"]["training"]["variation"] == {"scaling": 3.0, "convex": 20, "convex_scaling": 1.0}
-    assert varied["config_sha256"] != plain["config_sha256"]
-    assert varied["protocol"]["sha256"] == plain["protocol"]["sha256"]
-    assert varied["training"]["curve"][0]["loss"] != plain["training"]["curve"][0]["loss"]
-    starts = [[r["test_loss"][0] for r in record["test"]["best"]["runs"]] for record in (plain, varied)]
+    assert varied.facts.config["training"]["variation"] == {"scaling": 3.0, "convex": 20, "convex_scaling": 1.0}
+    assert varied.facts.config_sha256 != plain.facts.config_sha256
+    assert varied.facts.protocol.sha256 == plain.facts.protocol.sha256
+    assert varied.details.curve[0]["loss"] != plain.details.curve[0]["loss"]
+    starts = [[r.test_loss[0] for r in record.results.best.runs] for record in (plain, varied)]
     assert starts[0] == starts[1], "the test starts from the same weights"
 
 
 def test_curriculum_is_recorded(tmp_path: Path) -> None:
     words = "--training.unrolls 4 --training.horizon 20 --training.truncation 10 --training.curriculum 10 --steps 20"
     record = run(tmp_path, f"--optimizer simple {words} --test.initializations 1")
-    assert record["config"]["training"]["curriculum"] == [10]
-    assert record["training"]["stages"] == [{"horizon": 10, "unroll": 0}, {"horizon": 20, "unroll": 2}]
-    assert [(p["unroll"], p["horizon"]) for p in record["training"]["validation"]] == [(2, 20), (4, 20)]
+    assert record.facts.config["training"]["curriculum"] == [10]
+    assert record.details.stages == [{"horizon": 10, "unroll": 0}, {"horizon": 20, "unroll": 2}]
+    assert [(p["unroll"], p["horizon"]) for p in record.details.validation] == [(2, 20), (4, 20)]
 
 
 def test_imitation_is_recorded_apart(tmp_path: Path) -> None:
     words = "--training.imitation.probability 1 --training.imitation.teacher rmsprop"
     record = run(tmp_path, f"--optimizer simple --smooth {SMALL} {words}")
-    assert record["config"]["training"]["imitation"] == {"probability": 1.0, "teacher": "rmsprop", "rate": 0.01}
-    assert record["training"]["curve"] == []
-    assert [p["unroll"] for p in record["training"]["imitation"]] == [1, 2, 3]
-    assert all(p["distance"] > 0 and p["penalty"] > 0 for p in record["training"]["imitation"])
-    assert record["status"] == "finished"
+    assert record.facts.config["training"]["imitation"] == {"probability": 1.0, "teacher": "rmsprop", "rate": 0.01}
+    assert record.details.curve == []
+    assert [p["unroll"] for p in record.details.imitation] == [1, 2, 3]
+    assert all(p["distance"] > 0 and p["penalty"] > 0 for p in record.details.imitation)
+    assert record.facts.status == "finished"
 
 
 def test_same_command_elsewhere_gives_the_same_digest(tmp_path: Path) -> None:
     words = f"--optimizer simple {SMALL}"
     first, second = run(tmp_path / "a", words), run(tmp_path / "b", words)
-    assert first["digest"] == second["digest"]
+    assert first.digest == second.digest
 
 
 def test_hand_designed_run_and_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sgd = run(tmp_path, "--optimizer sgd --training.points 3 --training.validation-problems 1 --steps 20")
-    assert [point["rate"] for point in sgd["grid"]] == [1e-4, 1e-2, 1.0]
-    least = min(sgd["grid"], key=lambda point: point["validation_loss"])
-    assert sgd["rate"] == least["rate"]
-    assert sgd["config"]["core"] is None
-    assert sgd["config"]["penalty"] is None
+    assert [point.rate for point in sgd.details.grid] == [1e-4, 1e-2, 1.0]
+    least = min(sgd.details.grid, key=lambda point: point.validation_loss)
+    assert sgd.facts.rate == least.rate
+    assert sgd.facts.config["core"] is None
+    assert sgd.facts.config["penalty"] is None
     simple = run(tmp_path, f"--optimizer simple {SMALL} --test.initializations 5")
-    assert simple["protocol"]["sha256"] == sgd["protocol"]["sha256"]
-    assert [a["train_loss"][0] for a in simple["test"]["best"]["runs"]] == [
-        b["train_loss"][0] for b in sgd["test"]["best"]["runs"]
-    ], "paired: the same initializations"
-    table = capsys.readouterr().out.splitlines()[-4:]
+    assert simple.facts.protocol.sha256 == sgd.facts.protocol.sha256
+    assert [a.train_loss[0] for a in simple.results.best.runs] == [b.train_loss[0] for b in sgd.results.best.runs], (
+        "paired: the same initializations"
+    )
+    table = capsys.readouterr().out.splitlines()[-12:]
     assert "sgd" in "".join(table)
     assert "simple" in "".join(table)
 
 
 def test_transfer(tmp_path: Path) -> None:
     trained = run(tmp_path, f"--optimizer simple {SMALL}")
-    path = trained["path"].parent / "best.safetensors"
+    path = trained.path.parent / "best.safetensors"
     main(["--evaluate", str(path), "--task", "quadratic", "--steps", "30", "--results", str(tmp_path), "--quiet"])
     records = [read_record(p) for p in tmp_path.rglob("record.json")]
-    (record,) = [r for r in records if r["config"]["transfer"]]
-    transfer = record["config"]["transfer"]
+    (record,) = [r for r in records if r.facts.config["transfer"]]
+    transfer = record.facts.config["transfer"]
     assert transfer["task"] == "digits_mlp"
-    assert transfer["config_sha256"] == trained["config_sha256"]
-    assert record["config"]["task"] == "quadratic"
-    assert record["test"]["best"]["runs"][0]["test_accuracy"] is None
+    assert transfer["config_sha256"] == trained.facts.config_sha256
+    assert record.facts.config["task"] == "quadratic"
+    assert record.results.best.runs[0].test_accuracy is None
     main(["--evaluate", str(path), "--task", "digits_mlp", "--steps", "20", "--test.initializations", "2",
           "--results", str(tmp_path), "--quiet"])  # fmt: skip
     again = [read_record(p) for p in tmp_path.rglob("record.json")]
-    (same,) = [r for r in again if r["config"]["transfer"] and r["config"]["task"] == "digits_mlp"]
-    assert same["test"]["best"]["runs"] == trained["test"]["best"]["runs"], "the file holds what was tested"
+    (same,) = [r for r in again if r.facts.config["transfer"] and r.facts.config["task"] == "digits_mlp"]
+    assert same.results.best.runs == trained.results.best.runs, "the file holds what was tested"
 
 
 def test_a_grid_that_diverges_is_a_failed_run(tmp_path: Path) -> None:
     words = "--optimizer sgd --task quadratic --training.low 1e3 --training.high 1e4 --training.points 2 --quiet"
     with pytest.raises(SystemExit):
         main([*words.split(), "--results", str(tmp_path)])
-    record = json.loads(next(tmp_path.rglob("record.json")).read_text())
-    assert record["status"] == "failed"
-    assert "diverged" in record["failure"]
-    assert record["rate"] is None
+    record = read_record(next(tmp_path.rglob("record.json")))
+    assert record.facts.status == "failed"
+    assert "diverged" in record.facts.failure
+    assert record.facts.rate is None
 
 
 @pytest.mark.parametrize(
@@ -162,17 +162,17 @@ def test_errors(words: str, message: str, tmp_path: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize("optimizer", LEARNED)
-def test_presets_follow_the_optimizer(optimizer: str, tmp_path: Path) -> None:
-    command = parse(["--optimizer", optimizer, "--task", "mnist_mlp", "--smooth"], tmp_path)
+def test_presets_follow_the_optimizer(optimizer: str) -> None:
+    command = parse(["--optimizer", optimizer, "--task", "mnist_mlp", "--smooth"])
     assert isinstance(command.core, LEARNED[optimizer].Options)
     assert command.penalty.maximum == ("endpoints" if optimizer == "simple" else "auto")
     assert (command.training.meta_rate, command.training.horizon) == (1e-4, 200)  # pyright: ignore[reportAttributeAccessIssue]
-    assert parse(["--optimizer", optimizer], tmp_path).training != command.training, "digits_mlp is quick"
+    assert parse(["--optimizer", optimizer]).training != command.training, "digits_mlp is quick"
 
 
 def test_a_continued_run_repeats_no_point_in_tensorboard(tmp_path: Path) -> None:
     for done, last in ((0, 4), (2, 5)):  # killed after 4 unrolls, with a checkpoint of 2
-        with OptimizeObserver(tmp_path, "a run", quiet=True, done=done) as observer:
+        with GeneralObserver(tmp_path, "a run", quiet=True, done=done) as observer:
             observer.begin("unrolls", 5, done)
             for unroll in range(done + 1, last + 1):
                 observer.step(unroll, {"loss": float(unroll)})

@@ -11,24 +11,26 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from benchmarks.backbones import config as pretrain_config
-from benchmarks.few_shot import command as cli
-from benchmarks.general import command as optimize_cli
+from benchmarks.backbones import command as backbones
+from benchmarks.backbones.experiment import ensure
+from benchmarks.few_shot import command as few_shot
+from benchmarks.general import command as general
 from benchmarks.paper.__main__ import main
 from benchmarks.paper.execute import LOGS, run_jobs
-from benchmarks.paper.experiments import EXPERIMENTS, QUICK, Experiment
+from benchmarks.paper.exhibits import EXHIBITS, QUICK, Exhibit
 from benchmarks.paper.jobs import Job, OptimizeJob, Places, PretrainJob, TransferJob
 from benchmarks.paper.plan import STARTING, make_plan
-from benchmarks.pretrain import ensure
-from benchmarks.reporting.figures.write import KINDS
-from benchmarks.running.record import read_record, write_record
+from benchmarks.reporting.kinds import KINDS
+from benchmarks.running.record import Record, read_record
+from benchmarks.running.schema import Measured
 from fewshot.console import run_command
 from fewshot.data.store import Dataset
 
 TINY = "--training.unrolls 2 --training.horizon 20 --training.validate-every 2 --steps 20 --test.initializations 2"
-SCALES = [(name, scale) for name, scales in EXPERIMENTS.items() for scale in scales]
+SCALES = [(name, scale) for name, scales in EXHIBITS.items() for scale in scales]
 
 
 def tiny_jobs(seeds) -> list[Job]:
@@ -45,12 +47,12 @@ def arguments(folder: Path, *more: str, name: str = "figure3") -> list[str]:
 
 
 @pytest.fixture
-def tiny_experiment(monkeypatch: pytest.MonkeyPatch):
-    """Makes figure3 an experiment of given jobs."""
+def tiny_exhibit(monkeypatch: pytest.MonkeyPatch):
+    """Makes figure3 an exhibit of given jobs."""
 
     def make(jobs) -> None:
-        experiment = Experiment("tiny", jobs, (0,), ("curves",))
-        monkeypatch.setitem(EXPERIMENTS, "figure3", {QUICK: experiment})
+        exhibit = Exhibit("tiny", jobs, (0,), ("curves",))
+        monkeypatch.setitem(EXHIBITS._things, "figure3", {QUICK: exhibit})
 
     return make
 
@@ -60,7 +62,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory):
     """The folder of a small experiment that was run with two workers."""
     folder = tmp_path_factory.mktemp("paper")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(EXPERIMENTS, "figure3", {QUICK: Experiment("tiny", tiny_jobs, (0,), ("curves",))})
+        patch.setitem(EXHIBITS._things, "figure3", {QUICK: Exhibit("tiny", tiny_jobs, (0,), ("curves",))})
         main(arguments(folder, "--workers", "2", "--quiet"))
     return folder
 
@@ -93,33 +95,33 @@ def writes(path: Path, text: str, pause: float = 0.0) -> tuple[str, ...]:
 
 @pytest.mark.parametrize(("name", "scale"), SCALES)
 def test_every_command_parses_and_every_run_is_one(name: str, scale: str, tmp_path: Path) -> None:
-    parsers = {"benchmarks.run": cli.parse, "benchmarks.optimize": optimize_cli.parse}
-    parsers["benchmarks.pretrain"] = pretrain_config.parse
-    experiment, places = EXPERIMENTS[name][scale], Places(tmp_path)
-    jobs = experiment.jobs(experiment.seeds)
+    parsers = {"benchmarks.run": few_shot.parse, "benchmarks.optimize": general.parse}
+    parsers["benchmarks.pretrain"] = backbones.parse
+    exhibit, places = EXHIBITS[name][scale], Places(tmp_path)
+    jobs = exhibit.jobs(exhibit.seeds)
     everything = {*jobs, *(other for job in jobs for other in job.dependencies)}
     assert len(set(jobs)) == len(jobs)
     assert len({job.name for job in everything}) == len(everything)
     for job in {job.kind: job for job in everything}.values():
-        command = parsers[job.module](job.arguments(places), Path("elsewhere"))
+        command = parsers[job.module](job.arguments(places))
         assert command.results == (places.backbones if isinstance(job, PretrainJob) else tmp_path)
         assert command.seeds == ((0,) if isinstance(job, TransferJob) else (job.seed,))
         if scale == QUICK and not job.optional:
             assert job.dataset in (None, "glyphs") or isinstance(job, PretrainJob), "quick ones need no preparation"
     paths = [job.record_path(places) for job in jobs if not isinstance(job, TransferJob)]
     assert len(set(paths)) == len(paths)
-    assert name[-1] in experiment.title(name, scale)
-    assert ("not the paper's protocol" in experiment.title(name, scale)) == (scale == QUICK)
-    assert set(experiment.figures) <= set(KINDS)
+    assert name[-1] in exhibit.title(name, scale)
+    assert ("not the paper's protocol" in exhibit.title(name, scale)) == (scale == QUICK)
+    assert set(exhibit.figures) <= set(KINDS)
 
 
 def test_records_lie_where_the_plan_looks(finished: Path) -> None:
     plan = make_plan(tiny_jobs((0,)), Places(finished / "results"))
-    assert [step.state for step in plan.steps] == ["finished"] * 3
-    test = plan.steps[2]
+    assert [run.state for run in plan.runs] == ["finished"] * 3
+    test = plan.runs[2]
     assert test.record is not None
-    assert test.record["config"]["transfer"]["config_sha256"] == plan.steps[0].record["config_sha256"]
-    assert test.record["config"]["test"]["steps"] == 30
+    assert test.record.facts.config["transfer"]["config_sha256"] == plan.runs[0].record.facts.config_sha256
+    assert test.record.facts.config["test"]["steps"] == 30
 
 
 def test_what_is_written(finished: Path) -> None:
@@ -131,8 +133,8 @@ def test_what_is_written(finished: Path) -> None:
     figures = sorted(path.name for path in (out / "figures").iterdir())
     assert figures == [f"curves-quadratic-{n}-steps.{kind}" for n in (20, 30) for kind in ("png", "svg")]
     assert "analogue" in (out / "figures" / "curves-quadratic-20-steps.svg").read_text()
-    measured = [read_record(path)["measured"] for path in (finished / "results").rglob("record.json")]
-    sums = [f"{sum(m[f'{name}_seconds'] for m in measured):.1f}" for name in ("train", "test")]
+    measured = [read_record(path).measured for path in (finished / "results").rglob("record.json")]
+    sums = [f"{sum(getattr(m, f'{name}_seconds') for m in measured):.1f}" for name in ("train", "test")]
     last = (out / "wall_times.md").read_text().splitlines()[-1]
     assert [word for word in last.split() if word != "|"] == ["sum", *sums]
 
@@ -143,10 +145,10 @@ def test_a_transfer_is_found_without_weights_but_not_for_other_weights(finished:
     weights = [jobs[i].record_path(Places(results)).with_name("best.safetensors") for i in (0, 1)]
     weights[0].unlink()
     plan = make_plan(jobs, Places(results))
-    assert plan.steps[2].state == "finished"
+    assert plan.runs[2].state == "finished"
     assert plan.unprepared == ()
     shutil.copy(weights[1], weights[0])
-    assert make_plan(jobs, Places(results)).steps[2].state == "missing"
+    assert make_plan(jobs, Places(results)).runs[2].state == "missing"
 
 
 def test_a_transfer_whose_weights_were_not_kept_cannot_start(finished: Path, tmp_path: Path) -> None:
@@ -161,21 +163,28 @@ def test_a_transfer_whose_weights_were_not_kept_cannot_start(finished: Path, tmp
     assert make_plan(jobs, Places(results)).unprepared == ()
 
 
+def rewrite(path: Path, record: Record, measured: Measured | None = None, **facts: object) -> None:
+    """Write a record with other facts."""
+    parts = record.results, record.details, measured or record.measured
+    if facts.get("status") == "failed":
+        parts = None, *parts[1:]
+    Record.of(msgspec.structs.replace(record.facts, **facts), *parts).write(path)
+
+
 def test_states_and_estimates(finished: Path, tmp_path: Path) -> None:
     results = shutil.copytree(finished / "results", tmp_path / "results")
     jobs = tiny_jobs((0, 1, 2))
     path, other = jobs[0].record_path(Places(results)), jobs[1].record_path(Places(results))
     record = read_record(path)
-    measured = {**record.pop("measured"), "train_seconds": 40.0, "test_seconds": 2.0}
-    write_record(path, record, measured)
-    other.parent.mkdir(parents=True)
-    write_record(other, {**record, "seed": 1, "status": "failed", "failure": "diverged"}, measured)
+    measured = Measured(train_seconds=40.0, test_seconds=2.0)
+    rewrite(path, record, measured)
+    rewrite(other, record, measured, seed=1, status="failed", failure="diverged")
     third = jobs[2].record_path(Places(results)).parent
     third.mkdir()
     (third / "checkpoint.pt").touch()
     jobs[3].record_path(Places(results)).unlink()
     plan = make_plan(jobs, Places(results))
-    states = [step.state for step in plan.steps]
+    states = [run.state for run in plan.runs]
     assert states == ["finished", "failed", "interrupted", "interrupted", "missing", "missing", "finished"]
     assert plan.seconds(jobs[2]) == STARTING + 42.0
     assert plan.seconds(jobs[3]) == STARTING + jobs[3].guess
@@ -186,9 +195,22 @@ def test_states_and_estimates(finished: Path, tmp_path: Path) -> None:
     table = plan.table().splitlines()
     assert "42 s, measured" in table[2]
     assert "about 47 s, as measured in like runs" in table[4]
-    assert "about 65 s, guessed" in table[5]
-    write_record(path, {**record, "threads": 2}, measured)
+    assert "about 1 min 5 s, guessed" in table[5]
+    elsewhere = msgspec.structs.replace(record.facts.environment, threads=record.facts.environment.threads + 1)
+    rewrite(path, record, measured, environment=elsewhere)
     assert make_plan(jobs, Places(results)).seconds(jobs[2]) == STARTING + jobs[2].guess, "measured otherwise"
+
+
+def test_optional_runs_are_made_when_they_are_asked_for(tmp_path: Path, write_tiny_file) -> None:
+    (tmp_path / "data").mkdir()
+    write_tiny_file(tmp_path / "data" / "omniglot.h5")
+    jobs, places = EXHIBITS["table3"][QUICK].jobs((0,)), Places(tmp_path / "results", data=tmp_path / "data")
+    plan = make_plan(jobs, places)
+    assert {run.job.dataset for run in plan.runs} == {"glyphs"}
+    assert plan.left_out == ("runs on omniglot, which are optional; add them with --also omniglot",)
+    more = make_plan(jobs, places, ["omniglot"])
+    assert {run.job.dataset for run in more.runs} == {"glyphs", "omniglot"}
+    assert len(more.runs) == 2 * len(plan.runs)
 
 
 def test_backbones_are_looked_for_where_runs_take_them_from(tmp_path: Path, write_tiny_file) -> None:
@@ -196,7 +218,7 @@ def test_backbones_are_looked_for_where_runs_take_them_from(tmp_path: Path, writ
     dataset = Dataset.open(write_tiny_file(tmp_path / "data" / "tiny.h5"))
     places = Places(data=tmp_path / "data", backbones=tmp_path / "backbones")
     job = PretrainJob(("--dataset", "tiny", "--backbone", "resnet12"))
-    assert make_plan([job], places).steps[0].state == "missing"
+    assert make_plan([job], places).runs[0].state == "missing"
     result = job.result(places)
     result.parent.mkdir(parents=True)
     result.touch()
@@ -208,7 +230,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not list(tmp_path.iterdir())
     printed = capsys.readouterr().out
     assert "backbone conv4_64" in printed
-    assert "python -m data_prep.omniglot" in printed
+    assert "--also omniglot" in printed
     assert "15 of 15 runs are left" in printed
 
 
@@ -227,7 +249,7 @@ def test_missing_datasets_name_their_commands(tmp_path: Path, capsys: pytest.Cap
     [
         (["table4"], "unknown table or figure 'table4'; choose one of: table1"),
         (["table1", "--workers", "0"], "workers is 0"),
-        (["table1", "--seeds", "1", "1"], "seeds are (1, 1)"),
+        (["table1", "--seeds", "1", "1"], "seeds are 1, 1"),
     ],
 )
 def test_errors(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -237,37 +259,37 @@ def test_errors(words: list[str], message: str, capsys: pytest.CaptureFixture[st
     assert message in capsys.readouterr().err
 
 
-def test_only_missing_runs_are_run(finished: Path, tmp_path: Path, tiny_experiment) -> None:
+def test_only_missing_runs_are_run(finished: Path, tmp_path: Path, tiny_exhibit) -> None:
     folder = shutil.copytree(finished, tmp_path / "copy")
     paths = {path: path.read_bytes() for path in (folder / "results").rglob("record.json")}
     jobs = tiny_jobs((0,))
     gone = jobs[1].record_path(Places(folder / "results"))
-    digest = read_record(gone)["digest"]
+    digest = read_record(gone).digest
     shutil.rmtree(gone.parent)
-    tiny_experiment(tiny_jobs)
+    tiny_exhibit(tiny_jobs)
     main(arguments(folder, "--quiet"))
     assert read_record(gone)["digest"] == digest
     assert {path: path.read_bytes() for path in paths if path != gone} == {p: b for p, b in paths.items() if p != gone}
 
 
 def test_when_all_is_finished_nothing_starts(
-    finished: Path, tmp_path: Path, tiny_experiment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    finished: Path, tmp_path: Path, tiny_exhibit, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("benchmarks.paper.execute.subprocess.Popen", None)
-    tiny_experiment(tiny_jobs)
+    tiny_exhibit(tiny_jobs)
     main([*arguments(finished), "--out", str(tmp_path)])
     assert "all 3 runs are finished" in capsys.readouterr().out
     assert (tmp_path / "tables.md").read_bytes() == (finished / "out" / "tables.md").read_bytes()
 
 
 def test_a_failing_job_is_reported_and_the_others_go_on(
-    finished: Path, tmp_path: Path, tiny_experiment, capsys: pytest.CaptureFixture[str]
+    finished: Path, tmp_path: Path, tiny_exhibit, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = shutil.copytree(finished, tmp_path / "copy")
     bad = Script(("raise SystemExit('no luck')",), label="bad")
     good = Script(writes(tmp_path / "log", "x"), label="good", guess=1)
     after = Script(("pass",), label="after", needs=(bad,))
-    tiny_experiment(lambda seeds: [*tiny_jobs(seeds), bad, after, good])
+    tiny_exhibit(lambda seeds: [*tiny_jobs(seeds), bad, after, good])
     with pytest.raises(SystemExit) as exit_:
         main(arguments(folder, "--workers", "1"))
     assert exit_.value.code == 1
@@ -279,12 +301,11 @@ def test_a_failing_job_is_reported_and_the_others_go_on(
     assert "### Table 1" in printed, "the table is made of the others"
 
 
-def test_a_recorded_failure_is_no_success(finished: Path, tmp_path: Path, tiny_experiment) -> None:
+def test_a_recorded_failure_is_no_success(finished: Path, tmp_path: Path, tiny_exhibit) -> None:
     folder = shutil.copytree(finished, tmp_path / "copy")
     path = tiny_jobs((0,))[1].record_path(Places(folder / "results"))
-    record = read_record(path)
-    write_record(path, {**record, "status": "failed", "failure": "diverged", "test": {}}, record.pop("measured"))
-    tiny_experiment(tiny_jobs)
+    rewrite(path, read_record(path), status="failed", failure="diverged")
+    tiny_exhibit(tiny_jobs)
     with pytest.raises(SystemExit) as exit_:
         main(arguments(folder, "--quiet"))
     assert exit_.value.code == 1
@@ -310,9 +331,11 @@ def test_children_do_not_outlive_their_parent(tmp_path: Path) -> None:
     log = tmp_path / "log"
     code = f"""
 from pathlib import Path
+from fewshot.console import run_command
 from test_paper import Places, Script, make_plan, run_jobs, writes
 places = Places(Path({str(tmp_path)!r}))
-run_jobs(make_plan([Script(writes(Path({str(log)!r}), "a", 60), label="a")], places), places, 2, quiet=True)
+plan = make_plan([Script(writes(Path({str(log)!r}), "a", 60), label="a")], places)
+run_command(lambda _: run_jobs(plan, places, 2, quiet=True))
 """
     paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[3])])
     process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths})

@@ -1,22 +1,30 @@
 """Figures: their numbers against scipy, their files, and that they read without colour."""
 
 import itertools
-from dataclasses import replace
 
 import matplotlib as mpl
+import msgspec
 import numpy as np
 import pytest
+from makers import few_shot, measured, plausible_few_shot, plausible_general, suite
 from scipy import stats
-from synthetic_records import few_shot, general, suite
 
 from benchmarks.reporting.compare import compare
-from benchmarks.reporting.drawn import ForestLine, Series
-from benchmarks.reporting.figures import curves_figure, forest_figure, save, write_figures
-from benchmarks.reporting.figures.distributions import histogram
-from benchmarks.reporting.items import LINES, experiments, forest_lines, items_of
-from benchmarks.reporting.rows import group
-from benchmarks.reporting.series import averaged, band, optimizee_curve, thinned, training_curve
+from benchmarks.reporting.curves import averaged, band, histogram, optimizee_curve, thinned, training_curve
+from benchmarks.reporting.groups import LINES, choose, groups_of
+from benchmarks.reporting.kinds import differences, make_plots
+from benchmarks.reporting.plots import Axis, ForestLine, Line, Panel, Plot
+from benchmarks.reporting.read import rows_of
+from benchmarks.reporting.render_matplotlib import figure_of, write_figures
 from benchmarks.reporting.style import line_style
+
+
+def plots_of(rows, kinds=None):
+    return make_plots(choose(groups_of(rows), compare(rows)), kinds)
+
+
+def trainings(records):
+    return [record.results.best.runs for record in records]
 
 
 def test_a_band_is_the_t_interval_at_every_point():
@@ -36,44 +44,43 @@ def test_a_mean_ends_where_its_first_curve_ends():
 
 
 def test_optimizee_curves_are_over_seeds_or_else_over_initializations():
-    records = [general(seed=seed, steps=20, initializations=3) for seed in range(3)]
-    losses = np.array([[run["test_loss"] for run in r["test"]["best"]["runs"]] for r in records])
-    over_seeds, unit, note = optimizee_curve(records, "test_loss")
+    tests = trainings(plausible_general(seed=seed, steps=20, initializations=3) for seed in range(3))
+    losses = np.array([[run.test_loss for run in runs] for runs in tests])
+    over_seeds = optimizee_curve(tests, "test_loss")
     np.testing.assert_allclose(over_seeds.mean, losses.mean(axis=(0, 1)))
     np.testing.assert_allclose(
         over_seeds.high - over_seeds.mean, stats.t.ppf(0.975, 2) * stats.sem(losses.mean(axis=1))
     )
-    assert (unit, over_seeds.n, note) == ("seeds", 3, "")
-    single, unit, _ = optimizee_curve(records[:1], "test_loss")
+    assert (over_seeds.unit, over_seeds.n, over_seeds.ended) == ("seeds", 3, "")
+    single = optimizee_curve(tests[:1], "test_loss")
     np.testing.assert_allclose(single.high - single.mean, stats.t.ppf(0.975, 2) * stats.sem(losses[0]))
-    assert unit == "initializations"
+    assert single.unit == "initializations"
 
 
 def test_divergence_is_said_and_ends_the_line():
-    records = [general(seed=seed, steps=20, diverged_at=end) for seed, end in enumerate((None, 11))]
-    found, _, note = optimizee_curve(records, "train_loss")
+    records = [plausible_general(seed=seed, steps=20, diverged_at=end) for seed, end in enumerate((None, 11))]
+    found = optimizee_curve(trainings(records), "train_loss")
     assert found.x[-1] == 10
-    assert note == "1 of 10 runs diverged"
+    assert found.ended == "1 of 10 runs diverged"
 
 
 def test_a_task_without_accuracy_has_no_accuracy_curve():
-    record = general(steps=20)
-    for run in record["test"]["best"]["runs"]:
-        run["test_accuracy"] = None
-    assert optimizee_curve([record], "test_accuracy") is None
-    assert optimizee_curve([record], "test_loss") is not None
+    (runs,) = trainings([plausible_general(steps=20)])
+    runs = [msgspec.structs.replace(run, test_accuracy=None) for run in runs]
+    assert optimizee_curve([runs], "test_accuracy") is None
+    assert optimizee_curve([runs], "test_loss") is not None
 
 
 def test_training_curves_average_neighbours_and_leave_failed_validations_out():
-    record = few_shot()
-    found = training_curve([record], "loss")
-    losses = [point["loss"] for point in record["training"]["curve"]]
+    details = plausible_few_shot().details
+    found = training_curve([details.curve], "episode", "loss")
+    losses = [point["loss"] for point in details.curve]
     assert (len(losses), len(found.x), found.x[-1]) == (500, 167, 5000)
     assert found.mean[0] == pytest.approx(np.mean(losses[:3]))
     assert found.mean[-1] == pytest.approx(np.mean(losses[498:]))
-    record["training"]["validation"][2]["accuracy"] = -1.0
-    assert 1500 not in training_curve([record], "accuracy", "validation").x
-    assert training_curve([record], "unheard") is None
+    details.validation[2]["accuracy"] = -1.0
+    assert 1500 not in training_curve([details.validation], "episode", "accuracy").x
+    assert training_curve([details.curve], "episode", "unheard") is None
 
 
 @pytest.mark.parametrize("log", [False, True])
@@ -107,14 +114,12 @@ def test_lines_differ_without_colour():
 
 @pytest.fixture(scope="module")
 def rows():
-    return group(
-        [r for r in suite(seeds=2) if r["config"].get("task") != "cifar10_conv" and r["config"].get("shot") != 5]
-    )
+    return [row for row in rows_of(suite(seeds=2)) if row.on in ("digits_mlp, 200 steps", "glyphs, 5-way 1-shot")]
 
 
 def test_figures_are_files_with_words_and_units(rows, tmp_path):
     before = dict(mpl.rcParams)
-    paths = write_figures(rows, compare(rows), tmp_path)
+    paths = write_figures(plots_of(rows), tmp_path)
     assert dict(mpl.rcParams) == before
     expected = {
         "curves-digits-mlp-200-steps": (
@@ -124,7 +129,7 @@ def test_figures_are_files_with_words_and_units(rows, tmp_path):
             "simple + smooth",
             "seeds",
         ),
-        "cost-digits-mlp-200-steps": ("(s; bar", "test accuracy (%)"),
+        "cost-digits-mlp-200-steps": ("per seed (s", "95 % interval of the", "test accuracy (%)"),
         "training-digits-mlp-200-steps": ("meta-training unroll", "validation: final loss"),
         "training-glyphs-5-way-1-shot": ("meta-training episode", "accuracy (%)"),
         "step-sizes-glyphs-5-way-1-shot": ("σ(i)", "σ(f)"),
@@ -142,52 +147,49 @@ def test_figures_are_files_with_words_and_units(rows, tmp_path):
 
 
 def test_equal_records_give_equal_bytes(tmp_path):
-    records = [few_shot(regularizer, shot=1, episodes=20) for regularizer in ("none", "smooth")]
-    for record in records:
-        record["training"] |= {"curve": [], "validation": []}
+    records = [few_shot([30, 40, 50], regularizer, cost=measured(9.0)) for regularizer in ("none", "smooth")]
     written = []
     for number, order in enumerate((records, records[::-1])):
-        rows = group(order)
-        written.append(write_figures(rows, compare(rows), tmp_path / str(number)))
+        written.append(write_figures(plots_of(rows_of(order)), tmp_path / str(number)))
     assert [path.name for path in written[0]] == [path.name for path in written[1]]
     assert len(written[0]) == 6
     assert all(a.read_bytes() == b.read_bytes() for a, b in zip(*written, strict=True))
 
 
 def test_no_records_no_figures(tmp_path):
-    assert write_figures([], [], tmp_path / "none") == []
-    failed = group([few_shot(failed=True)])
-    assert write_figures(failed, compare(failed), tmp_path / "failed") == []
+    assert write_figures(plots_of([]), tmp_path / "none") == []
+    assert plots_of(rows_of([few_shot(failed=True)])) == []
 
 
 def test_one_figure_from_plain_arrays(tmp_path):
     x, y = np.arange(5), 0.5 / np.arange(1, 6)
+    adam, smooth = line_style("adam", "none", False), line_style("simple", "smooth", True)
     lines = [
-        Series("adam", "adam", "none", x, 2 * y, np.nan * y, np.nan * y, 1, "seeds", False),
-        Series("x < y", "simple", "smooth", x, y, 0.8 * y, 1.2 * y, 3, "seeds", True, "1 of 3 ended"),
+        Line("adam", "adam, 1 seed", "adam", "none", adam, x, 2 * y),
+        Line("x < y", "x < y, 3 seeds; 1 ended (×)", "simple", "smooth", smooth, x, y, 0.8 * y, 1.2 * y, ended=True),
     ]
-    png, svg = save(curves_figure(lines, "test_loss", "Plain & simple"), tmp_path / "one")
+    panel = Panel("only", Axis("step"), Axis("loss", "log"), lines)
+    png, svg = write_figures([Plot("curves", "lines", "one", "Plain & simple", "a note", "", [[panel]])], tmp_path)
     assert png.read_bytes().startswith(b"\x89PNG")
     text = svg.read_text()
     assert "Plain &amp; simple" in text
-    assert "x &lt; y, 3 seeds; 1 of 3 ended" in text
+    assert "x &lt; y, 3 seeds; 1 ended" in text
     assert "adam, 1 seed<" in text
+    assert "a note" in text
 
 
 def test_undecided_differences_are_drawn_open():
-    line = ForestLine("a − b", "task", 1.0, 0.5, 1.5, 5, "seeds", 0.04)
-    assert line.decided
-    assert not replace(line, low=-0.5).decided
-    figure = forest_figure([line, replace(line, low=-0.5)], "title", "points")
+    lines = [ForestLine("task", "a − b", 1.0, low, 1.5, "+1") for low in (0.5, -0.5)]
+    assert [line.decided for line in lines] == [True, False]
+    panel = Panel("accuracy", Axis("points"), Axis(""), forest=lines)
+    figure = figure_of(Plot("differences", "forest", "f", "title", "note", "", [[panel]]))
     drawn = [mark.get_markerfacecolor() for mark in figure.axes[0].lines if mark.get_marker() == "s"]
     assert drawn == ["#222222", "white"]
-    assert np.isnan(ForestLine("a", "b", 1.0, np.nan, np.nan, 1, "seeds").low)
 
 
 def test_forest_lines_are_the_comparisons(rows):
-    groups = experiments(items_of(rows))
-    lines = forest_lines(compare(rows), groups)["accuracy"]
     comparisons = compare(rows)
+    lines = differences("accuracy", comparisons).panels[0][0].forest
     assert len(lines) == len(comparisons) == 3
     assert sorted(line.mean for line in lines) == sorted(c.difference.mean for c in comparisons)
     for line in lines:
@@ -196,12 +198,12 @@ def test_forest_lines_are_the_comparisons(rows):
 
 def test_crowded_experiments_show_the_best_of_each_method_first():
     cores = [{"hidden_size": size, "layers": 2} for size in range(1, 31)]
-    records = [general("simple", "none", 0, 1 + i / 30, steps=20, core=core) for i, core in enumerate(cores)]
-    records.append(general("dm", "smooth", 0, 0.2, steps=20))
-    (crowd,) = experiments(items_of(group(records)))
+    records = [plausible_general("simple", "none", 0, 1 + i / 30, steps=20, core=core) for i, core in enumerate(cores)]
+    records.append(plausible_general("dm", "smooth", 0, 0.2, steps=20))
+    (crowd,) = groups_of(rows_of(records))
     drawn = crowd.drawn()
     assert len(drawn) == LINES
     assert crowd.heading == "digits_mlp, 20 steps (12 of 31 rows)"
-    assert any(item.method == "dm" for item in drawn)
-    best = max((item for item in crowd.items if item.method == "simple"), key=lambda item: item.result.mean)
+    assert any(row.method == "dm" for row in drawn)
+    best = max((row for row in crowd.rows if row.method == "simple"), key=lambda row: row.interval.mean)
     assert best in drawn

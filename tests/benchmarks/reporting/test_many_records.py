@@ -1,26 +1,22 @@
 """Reports of many records: what is read, worked out and drawn, counted; never timed."""
 
-import json
 import os
 from collections import Counter
 
 import numpy as np
 import pytest
-from synthetic_records import few_shot, general
+from makers import few_shot, optimized, plausible_few_shot
 
 from benchmarks.report import main
-from benchmarks.reporting import claims, compare, rows, runs, tables
-from benchmarks.reporting.choice import EXPERIMENTS, LINES_OF_CROWD, OF_CROWD, choose
-from benchmarks.reporting.compare import compare as compare_rows
-from benchmarks.reporting.items import experiments, items_of
-from benchmarks.reporting.rows import Row, group, load
+from benchmarks.reporting import inference, read, rows
+from benchmarks.reporting.compare import best_rows, compare
+from benchmarks.reporting.groups import GROUPS, OF_CROWD, OF_CROWDED_DIFFERENCES, choose, groups_of
+from benchmarks.reporting.read import load, rows_of
+from benchmarks.reporting.rows import Row
 from benchmarks.running import record as records_module
 from benchmarks.running.parallel import mapped
-from benchmarks.running.record import digest, read_record, write_record
 from benchmarks.speed.report import ReportSpeed, measure_report, synthetic_records
 from fewshot.errors import InputError
-
-LEFT_OUT = ("training", "smoothness", "grid", "test.last")
 
 
 @pytest.fixture
@@ -28,32 +24,30 @@ def counted(monkeypatch):
     """Calls of what costs time, by name."""
     calls = Counter()
 
-    def count(owner, name):
+    def count(owner, name, called=""):
         original = getattr(owner, name)
 
         def counting(*arguments, **options):
-            calls[name] += 1
+            calls[called or name] += 1
             return original(*arguments, **options)
 
         monkeypatch.setattr(owner, name, counting)
 
+    count(records_module, "read_record", "reads again")
     for owner, name in (
-        (runs, "read_record"),
-        (records_module, "digest"),
-        (rows, "signed_rank"),
-        (rows, "mean_interval"),
-        (compare, "pairs_needed"),
-        (tables, "settings_of"),
-        (claims, "settings_of"),
+        (read, "read_record"),
+        (inference, "signed_rank"),
+        (inference, "mean_interval"),
+        (inference, "pairs_needed"),
+        (rows, "apart"),
     ):
         count(owner, name)
-    runs._whole.cache_clear()
     return calls
 
 
 def write_many(folder, count):
     for i, content in enumerate(synthetic_records(count)):
-        write_record(folder / str(i) / "record.json", content, {})
+        content.write(folder / str(i) / "record.json")
 
 
 def test_work_grows_with_records_and_nothing_is_done_twice(tmp_path, counted):
@@ -61,18 +55,18 @@ def test_work_grows_with_records_and_nothing_is_done_twice(tmp_path, counted):
     write_many(tmp_path / "runs", 300)
     counted.clear()
     main([str(tmp_path / "runs"), "--out", str(tmp_path), "--drawn", "1", "--format", "md", "csv", "tex", "html"])
-    assert counted["read_record"] <= 300 + 10  # and the one experiment that is drawn, once
-    assert counted["digest"] == 0  # the texts are as they were written
+    assert counted["read_record"] == 300
+    assert counted["reads again"] == 10  # of the one group that is drawn, once
     assert counted["signed_rank"] == 30
     assert counted["pairs_needed"] <= 30
-    assert counted["settings_of"] == 2
-    assert counted["mean_interval"] <= 60 * 2 + 30 + 60  # of rows, pooled, of pairs, of the best against others
+    assert counted["apart"] == 2
+    assert counted["mean_interval"] <= 60 * 2 + 30 + 2 * 30  # of rows, pooled, of pairs, of the best against others
 
 
 def test_the_best_of_many_rows_costs_no_test(counted):
-    made = group([general("simple", "none", core={"hidden_size": i}, steps=20) for i in range(30)])
+    made = rows_of([optimized(np.arange(5) / 10 + i, core={"hidden_size": i}) for i in range(30)])
     counted.clear()
-    tables.best_rows(made)
+    assert len(best_rows(made)) == 1
     assert counted["signed_rank"] == 0
     assert counted["mean_interval"] <= 30 + 29
 
@@ -83,8 +77,8 @@ def test_many_are_read_as_few_are(tmp_path, monkeypatch, capsys):
     (tmp_path / "runs" / "8" / "record.json").write_text("[]")
     alone = load([tmp_path])
     said = capsys.readouterr().err
-    original = rows.mapped
-    monkeypatch.setattr(rows, "mapped", lambda work, items, least, chunk: original(work, items, 2, 3))
+    original = read.mapped
+    monkeypatch.setattr(read, "mapped", lambda work, items, least, chunk: original(work, items, 2, 3))
     together = load([tmp_path])
     assert capsys.readouterr().err == said
     assert said.count("left out") == 2
@@ -93,7 +87,8 @@ def test_many_are_read_as_few_are(tmp_path, monkeypatch, capsys):
         assert (a.labels, a.partner, a.failed) == (b.labels, b.partner, b.failed)
         for seed, values in a.values.items():
             np.testing.assert_array_equal(values, b.values[seed])
-        assert [dict(record) for record in a.records] == [dict(record) for record in b.records]
+        assert [r.facts for r in a.records.values()] == [r.facts for r in b.records.values()]
+        assert [r.digest for r in a.records.values()] == [r.digest for r in b.records.values()]
 
 
 def _where(number):
@@ -115,82 +110,33 @@ def test_an_error_in_another_process_is_raised_here():
         list(found)
 
 
-@pytest.mark.parametrize("make", [few_shot, general])
-def test_members_left_out_are_the_only_difference(tmp_path, make):
-    path = tmp_path / "record.json"
-    content = {name: value for name, value in make().items() if name not in ("record_version", "digest", "measured")}
-    written = write_record(path, content, {"train_seconds": 1.0})
-    assert read_record(path) == written
-    whole = json.loads(json.dumps(written))
-    for name in ("training", "smoothness", "grid"):
-        whole.pop(name, None)
-    whole["test"].pop("last")
-    assert read_record(path, LEFT_OUT) == whole
-    path.write_text(json.dumps(written))  # another layout: nothing can be cut out of the text
-    assert read_record(path, LEFT_OUT) == whole
-    bare = few_shot(failed=True)
-    path.write_text(json.dumps(bare, indent=1))
-    assert read_record(path, LEFT_OUT)["test"] == {}
-
-
-def test_changes_are_noticed_whatever_the_text_hash_says(tmp_path):
-    path = tmp_path / "record.json"
-    write_record(path, {"track": "x", "value": 1}, {"train_seconds": 1.0})
-    text = path.read_text()
-    path.write_text(text.replace('"train_seconds": 1.0', '"train_seconds": 2.0'))
-    assert read_record(path)["measured"] == {"train_seconds": 2.0}
-    for old, new in (
-        ('"value": 1', '"value": 2'),
-        ('"digest": "', '"digest": "0'),
-        ('"measured": {', '"value": 2,\n "measured": {'),
-        ("\n}\n", ',\n "value": 2\n}\n'),
-    ):
-        assert old in text
-        path.write_text(text.replace(old, new))
-        with pytest.raises(InputError, match="changed after it was written"):
-            read_record(path)
-    content = json.loads(text)
-    content.pop("text_sha256")
-    path.write_text(json.dumps(content))
-    assert read_record(path)["value"] == 1  # as older programs wrote it
-    assert digest(content) == content["digest"]
-
-
 def test_curves_are_read_when_they_are_looked_at(tmp_path, counted):
     path = tmp_path / "a" / "record.json"
-    content = {name: value for name, value in few_shot().items() if name not in ("record_version", "digest")}
-    written = write_record(path, content, {})
+    written = plausible_few_shot().write(path)
     (row,) = load([tmp_path])
-    record = row.records[0]
-    assert record["config"] == content["config"]
-    assert record.get("backbone") is None
+    (record,) = row.records.values()
+    assert record.facts == written.facts
     assert counted["read_record"] == 1
-    assert record["training"] == content["training"]
-    assert record["test"]["last"] == content["test"]["last"]
-    assert record.get("smoothness") is None
-    assert dict(record) == written
-    assert counted["read_record"] == 2
-    write_record(path, {**content, "seed": 9}, {})
-    runs._whole.cache_clear()
-    with pytest.raises(InputError, match="written anew"):
-        record["training"]
+    whole = record.whole()
+    assert (whole.details, whole.results) == (written.details, written.results)
+    assert counted["reads again"] == 1
 
 
 def crowd(count):
-    return group([few_shot(r, dataset=f"d{i}", episodes=5) for i in range(count) for r in ("none", "smooth")])
+    return rows_of([few_shot([30, 40], r, dataset=f"d{i}") for i in range(count) for r in ("none", "smooth")])
 
 
 def test_of_a_crowd_the_experiments_of_most_runs_are_drawn():
-    made = [*crowd(EXPERIMENTS), *group([general(seed=s, steps=20, initializations=2) for s in range(3)])]
-    groups = experiments(items_of(made))
-    choice = choose(groups, compare_rows(made))
-    assert len(choice.groups) == EXPERIMENTS + 1
+    made = [*crowd(GROUPS), *rows_of([optimized([0.5, 0.6], seed=s) for s in range(3)])]
+    groups = groups_of(made)
+    choice = choose(groups, compare(made))
+    assert len(choice.groups) == GROUPS + 1
     assert len(choice.drawn) == OF_CROWD
     assert any(group.track == "general" for group in choice.drawn)  # 3 runs, the others 2
-    assert len(choice.differences["accuracy"]) == min(LINES_OF_CROWD, EXPERIMENTS)
-    assert f"4 of {EXPERIMENTS + 1} experiments" in choice.note
-    few = choose(groups[:EXPERIMENTS], compare_rows(made))
-    assert few.drawn == tuple(groups[:EXPERIMENTS])
+    assert len(choice.differences["accuracy"]) == min(OF_CROWDED_DIFFERENCES, GROUPS)
+    assert f"4 of {GROUPS + 1} experiments" in choice.note
+    few = choose(groups[:GROUPS], compare(made))
+    assert few.drawn == tuple(groups[:GROUPS])
     assert few.note == ""
     assert len(choose(groups, [], 2).drawn) == 2
     with pytest.raises(InputError, match="--drawn is -1"):
@@ -214,4 +160,4 @@ def test_the_speed_of_reports_is_measured(tmp_path):
     assert line["seconds"] > 0
     assert 20 < line["peak memory (MB)"] < 2000
     assert list(tmp_path.iterdir()) == []
-    assert isinstance(group(synthetic_records(20))[0], Row)
+    assert isinstance(rows_of(synthetic_records(20))[0], Row)

@@ -5,18 +5,21 @@ import re
 from html.parser import HTMLParser
 from itertools import pairwise
 
+import msgspec
 import pytest
 from browser import CHROMIUM, Browser
-from synthetic_records import COMMIT, few_shot, general, suite
+from makers import COMMIT, ENVIRONMENT, few_shot, general, plausible_few_shot, plausible_general, suite
 
+from benchmarks.reporting.charts import POINTS
 from benchmarks.reporting.claims import judge
 from benchmarks.reporting.compare import compare
-from benchmarks.reporting.items import experiments, items_of
-from benchmarks.reporting.page import render, write_page
+from benchmarks.reporting.groups import choose, groups_of
+from benchmarks.reporting.kinds import make_plots
+from benchmarks.reporting.layout import Scale, cards_of, scales_of
 from benchmarks.reporting.provenance import provenance
-from benchmarks.reporting.rows import group
-from benchmarks.reporting.series import POINTS
-from benchmarks.reporting.verdicts import Scale, cards_of, scales_of
+from benchmarks.reporting.read import rows_of
+from benchmarks.reporting.render_html import to_html
+from fewshot.registry import Plugin
 
 VOID = {"meta", "link", "input", "br", "hr", "img"}
 EVIL = '</script><img src=x onerror="alert(1)"><b>"bold\'&'
@@ -52,8 +55,10 @@ class Page(HTMLParser):
 
 
 def rendered(records):
-    rows = group(records)
-    return render(rows, compare(rows), judge(rows))
+    rows = rows_of(records)
+    comparisons = compare(rows)
+    choice = choose(groups_of(rows), comparisons)
+    return to_html(choice.groups, comparisons, judge(rows), make_plots(choice))
 
 
 def data_of(text):
@@ -106,9 +111,9 @@ def test_headings_captions_and_scopes(text):
 
 
 def test_numbers_are_those_of_the_rows(records, text):
-    rows, words = group(records), Page(text).words()
+    rows, words = rows_of(records), Page(text).words()
     for row in rows:
-        interval = row.interval()
+        interval = row.interval
         assert f"{interval.mean:.2f} ± {interval.half_width:.2f}" in words
     for comparison in compare(rows):
         difference = comparison.difference
@@ -120,7 +125,7 @@ def test_numbers_are_those_of_the_rows(records, text):
 
 
 def test_verdicts_come_first_and_say_what_was_found(records, text):
-    rows = group(records)
+    rows = rows_of(records)
     verdicts = judge(rows)
     page = Page(text)
     words = page.words()
@@ -129,18 +134,16 @@ def test_verdicts_come_first_and_say_what_was_found(records, text):
         assert verdict.claim.text in words
     decided = sum(verdict.verdict == "supported" for verdict in verdicts)
     assert f"{decided} supported" in words
-    cards = cards_of(verdicts, experiments(items_of(rows)))
-    assert sum(len(card.pairs) for card in cards) == len(verdicts)
-    undecided = next(p for card in cards for p in card.pairs if p.verdict == "not decided" and p.comparison.more)
-    assert f"{undecided.comparison.more:,} more {undecided.comparison.difference.unit}" in undecided.power
-    assert undecided.power in words
+    assert sum(len(card.verdicts) for card in cards_of(verdicts)) == len(verdicts)
+    undecided = next(v for v in verdicts if v.verdict == "not decided" and v.comparison.more)
+    assert f"{undecided.comparison.more} more {undecided.comparison.difference.unit}" in words
     assert "Smoothed SIB is better than SIB" in words
 
 
 def test_scales_are_not_flattened_by_one_wide_interval(records):
-    rows = group(records)
-    cards = cards_of(judge(rows), experiments(items_of(rows)))
-    scale = scales_of(cards)["points"]
+    rows = rows_of(records)
+    cards = cards_of(judge(rows))
+    scale = scales_of(cards)["accuracy"]
     assert scale.place(0) == 50
     assert scale.place(1e9) == 100
     assert scale.place(-1e9) == 0
@@ -148,10 +151,14 @@ def test_scales_are_not_flattened_by_one_wide_interval(records):
 
 
 def test_markup_in_names_is_escaped():
-    records = [few_shot(dataset=EVIL), few_shot("smooth", dataset=EVIL), general(task=EVIL, steps=20)]
-    records[0] |= {"device": EVIL, "commit": EVIL}
-    failed = general("dm", task=EVIL, steps=20) | {"status": "failed", "failure": EVIL, "test": {}}
-    text = rendered([*records, failed])
+    environment = msgspec.structs.replace(ENVIRONMENT, device=EVIL, commit=EVIL)
+    records = [
+        plausible_few_shot(dataset=EVIL, environment=environment),
+        plausible_few_shot("smooth", dataset=EVIL),
+        plausible_general(task=EVIL, steps=20),
+        general(optimizer="dm", task=EVIL, steps=20, initializations=5, failed=True, failure=EVIL),
+    ]
+    text = rendered(records)
     page = Page(text)
     assert not page.all("img")
     assert not page.all("b")
@@ -163,23 +170,30 @@ def test_markup_in_names_is_escaped():
 
 
 def test_provenance_is_complete_and_marks_what_differs(records):
-    rows = group(records)
-    groups = experiments(items_of(rows))
+    rows = rows_of(records)
+    groups = groups_of(rows)
     found = provenance(groups)
-    items = [item for experiment in groups for item in experiment.items]
-    assert len(found["rows"]) == len(items) == len(rows)
-    for item, row in zip(items, found["rows"], strict=True):
-        facts = {name: found["pool"][place] for name, place in row["facts"]}
-        first = item.row.records[0]
-        assert facts["config SHA-256"] == first["config_sha256"]
-        assert facts["dataset fingerprint"] == first["dataset"]["fingerprint"]
-        assert [run[0] for run in row["runs"]] == [record["seed"] for record in item.row.records]
-        assert [run[-1] for run in row["runs"]] == [record["digest"] for record in item.row.records]
-        assert found["pool"][row["runs"][0][8]] == COMMIT
-        assert found["pool"][row["config"]["regularizer"]] == item.regularizer
-        assert "regularizer" in row["differs"]
-        assert "test.seed" in row["config"]
-        assert "test.seed" not in row["differs"]
+    in_order = [row for group in groups for row in group.rows]
+    assert len(found["rows"]) == len(in_order) == len(rows)
+    for row, shown in zip(in_order, found["rows"], strict=True):
+        facts = {name: found["pool"][place] for name, place in shown["facts"]}
+        runs = list(row.records.values())
+        assert facts["config SHA-256"] == runs[0].facts.config_sha256
+        assert facts["dataset fingerprint"] == runs[0].facts.dataset.fingerprint
+        assert [run[0] for run in shown["runs"]] == [record.facts.seed for record in runs]
+        assert [run[-1] for run in shown["runs"]] == [record.digest for record in runs]
+        assert found["pool"][shown["runs"][0][8]] == COMMIT
+        assert found["pool"][shown["config"]["regularizer"]] == row.regularizer
+        assert "regularizer" in shown["differs"]
+        assert "test.seed" in shown["config"]
+        assert "test.seed" not in shown["differs"]
+
+
+def test_plug_ins_are_named_in_the_provenance():
+    plugins = (Plugin("mine.py", sha256="ab" * 32), Plugin("theirs", "1.2"))
+    environment = msgspec.structs.replace(ENVIRONMENT, plugins=plugins)
+    found = provenance(groups_of(rows_of([few_shot([40, 50], environment=environment)])))
+    assert found["pool"][found["rows"][0]["runs"][0][10]] == [f"mine.py (SHA-256 {'ab' * 32})", "theirs 1.2"]
 
 
 def test_equal_records_give_an_equal_page_in_any_order(records, text):
@@ -190,21 +204,20 @@ def test_lines_are_thinned(text):
     for chart in data_of(text)["charts"]:
         for panel in chart["panels"]:
             for line in panel["lines"]:
-                assert len(line["x"]) <= 2 * POINTS + 100
+                assert len(line["x"]) <= POINTS + 1
                 assert None not in line["y"]
 
 
-def test_without_curves_there_is_no_plotly(tmp_path):
-    path = write_page([], [], [], tmp_path)
-    assert path == tmp_path / "report.html"
-    assert path.stat().st_size < 60_000
-    assert "No records" in Page(path.read_text()).words()
+def test_without_curves_there_is_no_plotly():
+    text = rendered([])
+    assert len(text) < 60_000
+    assert "No records" in Page(text).words()
 
 
 def test_failed_rows_are_shown_as_failures():
-    words = Page(rendered([few_shot(failed=True), few_shot("smooth", failed=True)])).words()
+    words = Page(rendered([few_shot(failed=True), few_shot((), "smooth", failed=True)])).words()
     assert "2 runs failed" in words
-    assert "No test problem has a value of both" in words
+    assert "no test problem has a value of both, 2 runs failed" in words
 
 
 @pytest.fixture(scope="module")
@@ -364,8 +377,12 @@ def luminance(colour):
 
 
 def test_markup_in_names_is_text_in_the_browser_too(browser, tmp_path):
-    records = [few_shot(r, s, dataset=EVIL, method="meta_lstm") for r in ("none", "smooth") for s in (0, 1)]
-    records += [general("<img src=x>", r, s, task="<b>task</b>_mlp", steps=20) for r in ("none", "<i>") for s in (0, 1)]
+    records = [plausible_few_shot(r, s, dataset=EVIL) for r in ("none", "smooth") for s in (0, 1)]
+    records += [
+        plausible_general("<img src=x>", r, s, task="<b>task</b>_mlp", steps=20)
+        for r in ("none", "<i>")
+        for s in (0, 1)
+    ]
     page = tmp_path / "evil.html"
     page.write_text(rendered(records))
     browser.screen(1400)

@@ -1,19 +1,17 @@
 """Tables from records, against numbers worked out here."""
 
 import itertools
-import json
 
 import numpy as np
 import pandas as pd
 import pytest
-from record_makers import counts, make_record
+from makers import counts, few_shot
 from scipy import stats
 
 from benchmarks.report import main
-from benchmarks.reporting.render import to_text
-from benchmarks.reporting.rows import group, load
+from benchmarks.reporting.read import load, rows_of
+from benchmarks.reporting.render_text import to_text
 from benchmarks.reporting.tables import to_frame
-from benchmarks.running.record import digest, read_record, write_record
 from fewshot.errors import InputError
 
 
@@ -22,7 +20,7 @@ def percent(correct):
 
 
 def test_one_seed_has_the_interval_over_episodes():
-    frame = to_frame(group([make_record(counts(0))]))
+    frame = to_frame(rows_of([few_shot(counts(0))]))
     sample = percent(counts(0))
     low, high = stats.t.interval(0.95, 49, sample.mean(), stats.sem(sample))
     (line,) = frame.to_dict("records")
@@ -33,8 +31,8 @@ def test_one_seed_has_the_interval_over_episodes():
 
 
 def test_several_seeds_have_the_interval_over_their_means():
-    records = [make_record(counts(seed), seed=seed) for seed in range(4)]
-    (line,) = to_frame(group(records)).to_dict("records")
+    records = [few_shot(counts(seed), seed=seed) for seed in range(4)]
+    (line,) = to_frame(rows_of(records)).to_dict("records")
     means = [percent(counts(seed)).mean() for seed in range(4)]
     assert line["value"] == pytest.approx(np.mean(means))
     assert line["half_width"] == pytest.approx(stats.t.ppf(0.975, 3) * stats.sem(means))
@@ -46,9 +44,9 @@ def test_several_seeds_have_the_interval_over_their_means():
 def test_differences_are_paired_by_episode_and_seed():
     plain = {seed: counts(seed) for seed in (0, 1, 2)}
     smooth = {seed: np.minimum(counts(seed) + counts(seed + 10, mean=17) % 4, 75) for seed in (1, 2, 3)}
-    records = [make_record(c, seed=s) for s, c in plain.items()]
-    records += [make_record(c, "smooth", seed=s) for s, c in smooth.items()]
-    line = to_frame(group(records)).to_dict("records")[1]
+    records = [few_shot(c, seed=s) for s, c in plain.items()]
+    records += [few_shot(c, "smooth", seed=s) for s, c in smooth.items()]
+    line = to_frame(rows_of(records)).to_dict("records")[1]
     pairs = [percent(smooth[seed]) - percent(plain[seed]) for seed in (1, 2)]
     means = [p.mean() for p in pairs]
     assert line["difference"] == pytest.approx(np.mean(means))
@@ -57,46 +55,44 @@ def test_differences_are_paired_by_episode_and_seed():
 
 
 def test_only_rows_on_the_same_episodes_are_compared():
-    records = [make_record(counts(0)), make_record(counts(1), "smooth", manifest="other")]
-    frame = to_frame(group(records))
+    records = [few_shot(counts(0)), few_shot(counts(1), "smooth", test="other")]
+    frame = to_frame(rows_of(records))
     assert frame["difference"].isna().all()
-    records = [make_record(counts(0), way=5), make_record(counts(1), "smooth", way=10)]
-    assert to_frame(group(records))["difference"].isna().all()
+    records = [few_shot(counts(0), way=5), few_shot(counts(1), "smooth", way=10)]
+    assert to_frame(rows_of(records))["difference"].isna().all()
 
 
 def test_failures_are_counted_and_never_averaged():
-    records = [make_record(counts(0), seed=0), make_record([], seed=1, status="failed")]
-    (line,) = to_frame(group(records)).to_dict("records")
+    records = [few_shot(counts(0), seed=0), few_shot([], seed=1, failed=True)]
+    (line,) = to_frame(rows_of(records)).to_dict("records")
     assert line["value"] == pytest.approx(percent(counts(0)).mean())
     assert (line["seeds"], line["failed"], line["unit"]) == (1, 1, "episodes")
-    text = to_text(to_frame(group([make_record([], status="failed")])))
+    text = to_text(to_frame(rows_of([few_shot([], failed=True)])))
     assert "failed" in text
     assert "nan" not in text
 
 
 def test_rows_that_read_alike_show_what_differs():
-    from fewshot.regularizers import PenaltyOptions
-
-    records = [make_record(counts(i), "smooth", penalty=PenaltyOptions(weight=w)) for i, w in enumerate((0.1, 1.0))]
-    frame = to_frame(group(records))
+    records = [few_shot(counts(i), "smooth", penalty={"weight": w}) for i, w in enumerate((0.1, 1.0))]
+    frame = to_frame(rows_of(records))
     assert sorted(frame["settings"]) == ["penalty.weight=0.1", "penalty.weight=1.0"]
     assert "penalty.weight=0.1" in to_text(frame)
 
 
 def test_the_order_of_records_never_matters():
-    records = [make_record(counts(s), r, seed=s) for s, r in itertools.product((0, 1), ("none", "smooth"))]
-    frames = [to_frame(group(order)) for order in itertools.permutations(records)]
+    records = [few_shot(counts(s), r, seed=s) for s, r in itertools.product((0, 1), ("none", "smooth"))]
+    frames = [to_frame(rows_of(order)) for order in itertools.permutations(records)]
     for frame in frames[1:]:
         pd.testing.assert_frame_equal(frame, frames[0])
     assert list(frames[0]["regularizer"]) == ["none", "smooth"]
 
 
 def test_transductive_rows_carry_a_t():
-    assert "meta_lstm (T)" in to_text(to_frame(group([make_record(counts(0), transductive=True)])))
+    assert "meta_lstm (T)" in to_text(to_frame(rows_of([few_shot(counts(0), transductive=True)])))
 
 
 def test_the_command_writes_both_files(tmp_path, capsys):
-    write_record(tmp_path / "runs" / "a" / "seed0" / "record.json", make_record(counts(0)), {"train_seconds": 1.0})
+    few_shot(counts(0)).write(tmp_path / "runs" / "a" / "seed0" / "record.json")
     (tmp_path / "runs" / "b").mkdir()
     (tmp_path / "runs" / "b" / "record.json").write_text("{ broken")
     main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")])
@@ -114,20 +110,3 @@ def test_no_records_is_no_error(tmp_path, capsys):
     assert "no records" in capsys.readouterr().out
     with pytest.raises(InputError, match="nowhere does not exist"):
         load([tmp_path / "nowhere"])
-
-
-def test_records_know_when_they_were_changed(tmp_path):
-    path = tmp_path / "record.json"
-    written = write_record(path, make_record(counts(0)), {"train_seconds": 1.5})
-    assert read_record(path) == written
-    content = json.loads(path.read_text())
-    content["measured"]["train_seconds"] = 99
-    path.write_text(json.dumps(content))
-    assert read_record(path)["digest"] == digest(content)
-    content["test"]["best"]["correct"][0] += 1
-    path.write_text(json.dumps(content))
-    with pytest.raises(InputError, match="changed after it was written"):
-        read_record(path)
-    path.write_text(json.dumps({**content, "record_version": 99}))
-    with pytest.raises(InputError, match="record version 99"):
-        read_record(path)

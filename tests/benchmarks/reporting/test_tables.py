@@ -7,19 +7,19 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from record_makers import counts, draw, general_record, make_record, source
+from makers import ENVIRONMENT, counts, draw, few_shot, optimized, source
 
 from benchmarks.report import main
 from benchmarks.reporting.published import FEW_SHOT, TABLE1, published
-from benchmarks.reporting.render import escape_latex, escape_markdown, to_latex, to_text
-from benchmarks.reporting.rows import group
+from benchmarks.reporting.read import rows_of
+from benchmarks.reporting.render_text import escape_latex, escape_markdown, to_latex, to_text
 from benchmarks.reporting.tables import select, sort, to_frame
-from benchmarks.running.record import write_record
 from fewshot.errors import InputError
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -28,26 +28,26 @@ GOLDEN = Path(__file__).parent / "golden"
 def golden_records():
     """Every kind of row: plain, regularized, failed, diverged, transductive, transferred, hand-designed, a loss."""
     return [
-        make_record([30, 38], dataset="mini_imagenet"),
-        make_record([33, 41], "smooth", dataset="mini_imagenet"),
-        make_record([30, 40], seed=0, shot=5),
-        make_record([20, 34], seed=1, shot=5),
-        make_record([33, 42], "smooth", seed=0, shot=5),
-        make_record([25, 39], "smooth", seed=1, shot=5, transductive=True),
-        make_record([], "smooth", way=10, status="failed"),
-        general_record([0.5, 0.6, 0.7]),
-        general_record([0.6, 0.7, 0.7], "smooth"),
-        general_record([0.1, 0.1, 0.1], "orthogonal", diverged={0, 1, 2}),
-        general_record([0.4, 0.5, 0.6], optimizer="adam"),
-        general_record([0.6, 0.5, 0.5], "smooth", transfer=source(0)),
-        general_record([None, None], task="quadratic", protocol="q"),
-        general_record([None, None], "smooth", task="quadratic", protocol="q", diverged={1}),
+        few_shot([30, 38], dataset="mini_imagenet"),
+        few_shot([33, 41], "smooth", dataset="mini_imagenet"),
+        few_shot([30, 40], seed=0, shot=5),
+        few_shot([20, 34], seed=1, shot=5),
+        few_shot([33, 42], "smooth", seed=0, shot=5),
+        few_shot([25, 39], "smooth", seed=1, shot=5, transductive=True),
+        few_shot([], "smooth", way=10, failed=True),
+        optimized([0.5, 0.6, 0.7]),
+        optimized([0.6, 0.7, 0.7], "smooth"),
+        optimized([0.1, 0.1, 0.1], "orthogonal", diverged={0, 1, 2}),
+        optimized([0.4, 0.5, 0.6], optimizer="adam"),
+        optimized([0.6, 0.5, 0.5], "smooth", transfer=source(0)),
+        optimized([None, None], task="quadratic", dataset="digits"),
+        optimized([None, None], "smooth", task="quadratic", dataset="digits", diverged={1}),
     ]
 
 
 def write_all(folder, records):
     for i, record in enumerate(records):
-        write_record(folder / f"{i}" / "record.json", record, {"finished": "2026-01-01T00:00:00+00:00"})
+        record.write(folder / f"{i}" / "record.json")
 
 
 def test_golden_tables(tmp_path, capsys):
@@ -70,38 +70,37 @@ def test_golden_tables(tmp_path, capsys):
 @given(st.permutations(range(14)))
 def test_the_order_of_records_never_matters(order):
     records = golden_records()
-    expected = to_frame(group(records))
-    shuffled = to_frame(group([records[i] for i in order]))
+    expected = to_frame(rows_of(records))
+    shuffled = to_frame(rows_of([records[i] for i in order]))
     pd.testing.assert_frame_equal(shuffled, expected)
     assert to_text(shuffled) == to_text(expected)
 
 
 def test_bold_is_what_beats_every_other_row():
-    rows = [general_record([0.5, 0.6, 0.7]), general_record([0.61, 0.7, 0.8], "smooth")]
-    assert list(to_frame(group(rows))["best"]) == [False, True]
-    rows.append(general_record([0.6, 0.71, 0.79], "l2"))
-    assert not to_frame(group(rows))["best"].any()  # ahead of l2, but not clearly
-    assert not to_frame(group([general_record([0.5, 0.6, 0.7])]))["best"].any()
-    diverged = [general_record([0.5, 0.6, 0.7]), general_record([0.61, 0.7, 0.8, 0.9][:3], "smooth", diverged={2})]
-    assert not to_frame(group(diverged))["best"].any()
+    rows = [optimized([0.5, 0.6, 0.7]), optimized([0.61, 0.7, 0.8], "smooth")]
+    assert list(to_frame(rows_of(rows))["best"]) == [False, True]
+    rows.append(optimized([0.6, 0.71, 0.79], "l2"))
+    assert not to_frame(rows_of(rows))["best"].any()  # ahead of l2, but not clearly
+    assert not to_frame(rows_of([optimized([0.5, 0.6, 0.7])]))["best"].any()
+    diverged = [optimized([0.5, 0.6, 0.7]), optimized([0.61, 0.7, 0.8, 0.9][:3], "smooth", diverged={2})]
+    assert not to_frame(rows_of(diverged))["best"].any()
 
 
 def test_of_losses_the_smallest_is_best():
-    lines = to_frame(group([general_record([None] * 3), general_record([None] * 3, "smooth", offset=-0.5)]))
+    lines = to_frame(rows_of([optimized([None] * 3), optimized([None] * 3, "smooth", offset=-0.5)]))
     assert list(lines["best"]) == [False, True]
     assert lines["difference"][1] == pytest.approx(-0.5)
 
 
 def test_every_published_number_is_found_by_its_row():
     for (method, regularizer, dataset, way, shot), value in FEW_SHOT.items():
-        record = make_record(counts(0), regularizer, dataset=dataset, way=way, shot=shot)
-        (row,) = group([{**record, "config": {**record["config"], "method": method}}])
+        (row,) = rows_of([few_shot(counts(0), regularizer, method=method, dataset=dataset, way=way, shot=shot)])
         assert published(row) is value
     for regularizer, value in TABLE1.items():
-        record = general_record(draw(0), regularizer, task="cifar10_cnn", steps=10_000)
-        assert published(group([record])[0]) is value
-    assert published(group([general_record(draw(0), task="cifar10_cnn")])[0]) is None
-    assert published(group([make_record(counts(0))])[0]) is None
+        record = optimized(draw(0), regularizer, task="cifar10_cnn", steps=10_000)
+        assert published(rows_of([record])[0]) is value
+    assert published(rows_of([optimized(draw(0), task="cifar10_cnn")])[0]) is None
+    assert published(rows_of([few_shot(counts(0))])[0]) is None
 
 
 def test_published_numbers_show_the_improvements_the_paper_speaks_of():
@@ -111,7 +110,7 @@ def test_published_numbers_show_the_improvements_the_paper_speaks_of():
 
 
 def test_rows_are_selected_without_changing_their_numbers():
-    frame = to_frame(group(golden_records()))
+    frame = to_frame(rows_of(golden_records()))
     chosen = select(frame, ["dataset=mini_imagenet", "regularizer=smooth"])
     (line,) = chosen.to_dict("records")
     assert line["difference"] == pytest.approx(4)
@@ -123,7 +122,7 @@ def test_rows_are_selected_without_changing_their_numbers():
 
 
 def test_rows_are_sorted_within_their_table():
-    frame = to_frame(group(golden_records()))
+    frame = to_frame(rows_of(golden_records()))
     values = sort(frame, "value", reverse=True)["value"].dropna()
     assert (np.diff(values) <= 0).all()
     assert sort(frame, "value")["value"].isna().iloc[-1]
@@ -147,9 +146,7 @@ HOSTILE = r"a|b <script>x</script> & % $ # _ { } ~ ^ \input{x} \n`*[l](u)" + "\n
 
 
 def test_names_are_shown_and_never_run():
-    record = make_record(counts(0), dataset="glyphs")
-    config = {**record["config"], "dataset": HOSTILE}
-    frame = to_frame(group([{**record, "config": config}]))
+    frame = to_frame(rows_of([few_shot(counts(0), dataset=HOSTILE)]))
     text = to_text(frame)
     assert "<script>" not in text
     assert len(text.splitlines()) == 5
@@ -179,9 +176,7 @@ def test_escaped_text_has_no_markup_left(text):
 
 
 def everything_in_latex():
-    record = make_record(counts(0))
-    hostile = {**record, "config": {**record["config"], "dataset": HOSTILE}}
-    return to_latex(to_frame(group([*golden_records(), hostile])))
+    return to_latex(to_frame(rows_of([*golden_records(), few_shot(counts(0), dataset=HOSTILE)])))
 
 
 TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[{}&$^_#~%]|[^\\{}&$^_#~%]+", re.DOTALL)
@@ -241,7 +236,7 @@ def test_latex_is_well_formed():
     """As far as can be told without a LaTeX."""
     text = everything_in_latex()
     check_latex(text)
-    assert text.count(r"\begin{tabular}") == len(to_frame(group(golden_records())).groupby("table"))
+    assert text.count(r"\begin{tabular}") == len(to_frame(rows_of(golden_records())).groupby("table"))
     for broken in (
         text.replace("}", "", 1),
         text.replace(" & ", " ", 1),
@@ -266,13 +261,14 @@ def test_latex_compiles(tmp_path):
 
 
 def test_a_million_episodes():
-    frame = to_frame(group([make_record(counts(0, 10**6)), make_record(counts(1, 10**6), "smooth")]))
+    frame = to_frame(rows_of([few_shot(counts(0, 10**6)), few_shot(counts(1, 10**6), "smooth")]))
     assert list(frame["n"]) == [10**6] * 2
     assert frame["difference_n"][1] == 10**6
 
 
 def test_code_versions_are_no_configurations():
-    records = [{**make_record(counts(s), seed=s), "commit": str(s), "versions": {"torch": str(s)}} for s in (0, 1)]
+    environments = [msgspec.structs.replace(ENVIRONMENT, commit=str(s), versions={"torch": str(s)}) for s in (0, 1)]
+    records = [few_shot(counts(s), seed=s, environment=environment) for s, environment in enumerate(environments)]
     for order in itertools.permutations(records):
-        (row,) = group(order)
-        assert [record["commit"] for record in row.records] == ["0", "1"]
+        (row,) = rows_of(order)
+        assert [record.facts.environment.commit for record in row.records.values()] == ["0", "1"]

@@ -1,6 +1,5 @@
 """Pre-training learns, stops and continues, and is the same in one process and in two."""
 
-import json
 import os
 import subprocess
 import sys
@@ -11,6 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks import pretrain
+from benchmarks.running.record import read_record
+from fewshot.backbones.file import load_backbone
 from fewshot.backbones.pretrain import Pretrainer, PretrainOptions
 from fewshot.data.store import writing
 from fewshot.errors import InputError
@@ -42,17 +43,17 @@ def data(tmp_path_factory):
 def train(data, results, *extra):
     pretrain.main([*OPTIONS, "--data", str(data), "--results", str(results), *extra])
     (record,) = results.rglob("pretraining.json")
-    return json.loads(record.read_text()), load_file(record.with_name("last.safetensors"))
+    return read_record(record), load_file(record.with_name("last.safetensors"))
 
 
 def test_it_learns_far_above_chance_and_keeps_the_best(data, tmp_path):
     record, _ = train(data, tmp_path)
-    training = record["training"]
-    assert training["curve"][-1]["accuracy"] > 0.7  # of 8 training classes
-    assert training["best_accuracy"] > 0.6  # of 4 classes it has never seen, from one image of each
-    assert training["best_accuracy"] == max(v["accuracy"] for v in training["validation"])
+    training = record.facts.training
+    assert record.details.curve[-1]["accuracy"] > 0.7  # of 8 training classes
+    assert training.best_accuracy > 0.6  # of 4 classes it has never seen, from one image of each
+    assert training.best_accuracy == max(v["accuracy"] for v in record.details.validation)
     (best,) = tmp_path.rglob("best.safetensors")
-    assert f"step {training['best_step']}" in pretrain.load_backbone(best)[1].origin
+    assert f"step {training.best_step}" in load_backbone(best)[1].origin
 
 
 def test_an_interrupted_training_ends_with_the_same_bits(data, tmp_path, monkeypatch):
@@ -66,11 +67,11 @@ def test_an_interrupted_training_ends_with_the_same_bits(data, tmp_path, monkeyp
 
     monkeypatch.setattr(Pretrainer, "_step", until)
     with pytest.raises(KeyboardInterrupt):
-        train(data, tmp_path / "b", "--checkpoint-seconds", "0")
+        train(data, tmp_path / "b", "--checkpoint-seconds", "1e-9")
     monkeypatch.undo()
-    resumed_record, resumed = train(data, tmp_path / "b", "--checkpoint-seconds", "0")
-    assert resumed_record["measured"]["interruptions"] == 1
-    assert resumed_record["digest"] == record["digest"]
+    resumed_record, resumed = train(data, tmp_path / "b", "--checkpoint-seconds", "1e-9")
+    assert resumed_record.measured.interruptions == 1
+    assert resumed_record.digest == record.digest
     assert all(torch.equal(resumed[name], value) for name, value in undisturbed.items())
 
 
@@ -89,7 +90,7 @@ def test_two_processes_are_one_with_the_doubled_batch(data, tmp_path):
     )
     (path,) = (tmp_path / "two").rglob("last.safetensors")
     together = load_file(path)
-    assert json.loads(path.with_name("pretraining.json").read_text())["processes"] == 2
+    assert read_record(path.with_name("pretraining.json")).facts.processes == 2
     for name, value in alone.items():
         if name.endswith("num_batches_tracked"):  # of no effect, and not counted by several processes
             continue
@@ -124,5 +125,5 @@ def test_weights_from_elsewhere_come_in(data, tmp_path, capsys):
     pretrain.main([*OPTIONS, *where, "--import-weights", str(tmp_path / "theirs.pth")])
     assert "validation accuracy" in capsys.readouterr().out
     (path,) = (tmp_path / "b").rglob("*.safetensors")
-    _, info = pretrain.load_backbone(path)
+    _, info = load_backbone(path)
     assert (info.backbone, info.dataset, info.origin) == ("conv4_64", "shapes", "imported from theirs.pth")

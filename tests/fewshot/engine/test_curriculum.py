@@ -12,12 +12,13 @@ from unroll_watchers import Killed, KilledAt, Quiet
 from fewshot.engine.checkpoint import snapshot
 from fewshot.engine.curriculum import Curriculum
 from fewshot.engine.general import UnrollOptions, UnrollTrainer
+from fewshot.engine.loop import Outcome
 from fewshot.errors import InputError
 from fewshot.general.evaluate import final_losses
 from fewshot.general.stepping import LearnedStepper
 from fewshot.general.tasks import Problem, Quadratic, Score
 from fewshot.optimizers import LEARNED
-from fewshot.regularizers import PenaltyOptions, Smoothness
+from fewshot.regularizers import Smoothness, SmoothOptions
 
 TASK = Quadratic()
 OPTIONS = UnrollOptions(
@@ -47,7 +48,7 @@ def trainer(
     core = LEARNED["simple"](torch.Generator().manual_seed(0))
     return UnrollTrainer(
         core,
-        Smoothness(PenaltyOptions(maximum="pgd", pgd_steps=2)),  # draws noise: resuming must repeat it
+        Smoothness(SmoothOptions(maximum="pgd", pgd_steps=2)),  # draws noise: resuming must repeat it
         options,
         7,
         lambda seed: TASK.problem("train", seed, options.batch_size),
@@ -84,11 +85,11 @@ def test_horizons_of_training_and_validation() -> None:
 
 def test_a_stage_begins_with_the_best_optimizer_of_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
     running = trainer()
-    starts, steps, unroll, step = [], [], running._unroll, running._meta_step
+    starts, steps, unroll, step = [], [], running._step, running._meta_step
 
-    def watched(index: int) -> dict[str, float] | None:
+    def watched(index: int) -> Outcome:
         if index == running.progress.stages[-1]["unroll"]:
-            starts.append((snapshot(running.core), running.best, len(running.adam.state)))
+            starts.append((snapshot(running.core), running.best, len(running.optimizer.state)))
         steps.append(0)
         return unroll(index)
 
@@ -96,7 +97,7 @@ def test_a_stage_begins_with_the_best_optimizer_of_the_one_before(monkeypatch: p
         steps[-1] += len(part.loss)
         return step(part)
 
-    monkeypatch.setattr(running, "_unroll", watched)
+    monkeypatch.setattr(running, "_step", watched)
     monkeypatch.setattr(running, "_meta_step", counted)
     progress = running.run(Quiet())
     begun = [stage["unroll"] for stage in progress.stages]

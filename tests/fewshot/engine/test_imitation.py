@@ -18,7 +18,7 @@ from fewshot.general.hand_designed import hand_designed
 from fewshot.general.tasks import Problem, Quadratic
 from fewshot.general.variation import VariationOptions
 from fewshot.optimizers import LEARNED, CoordinatewiseOptimizer
-from fewshot.regularizers import REGULARIZERS, PenaltyOptions, Regularizer, Smoothness
+from fewshot.regularizers import REGULARIZERS, NoOptions, Regularizer, Smoothness, SmoothOptions
 from fewshot.seeding import derive
 
 TASK = Quadratic(size=4, rows=12, dtype=torch.float64)
@@ -75,7 +75,7 @@ def by_loop(core: CoordinatewiseOptimizer, seed: int, regularizer: Regularizer, 
             total = total + ((delta - update[:, 0]) ** 2).sum() / (2 * 4)
             if isinstance(regularizer, Smoothness):
                 ends = [(core(state[0] + end, hidden)[0] - update).square().sum(dim=1) for end in (-1, 1)]
-                total = total + regularizer.weight * torch.maximum(*ends).mean()
+                total = total + regularizer.options.weight * torch.maximum(*ends).mean()
             theta, hidden = theta + delta, after
         objectives.append(total)
     return objectives
@@ -87,7 +87,7 @@ def test_meta_gradient_is_that_of_a_plain_loop(name: str, recompute: bool) -> No
     core = make(name)
     regularizer: Regularizer = Regularizer()
     if core.state_size == 1:
-        regularizer = Smoothness(PenaltyOptions(weight=3.0, radius=1.0, maximum="endpoints"))
+        regularizer = Smoothness(SmoothOptions(weight=3.0, radius=1.0, maximum="endpoints"))
     problems = [TASK.problem("train", seed, 8) for seed in (1, 2)]
     teacher = hand_designed("adam", 0.05)
     ours = Imitation(core, regularizer, problems, 0, recompute=recompute, teacher=teacher)
@@ -106,7 +106,8 @@ def test_meta_gradient_is_that_of_a_plain_loop(name: str, recompute: bool) -> No
 
 @pytest.mark.parametrize("regularizer", REGULARIZERS)
 def test_every_regularizer_has_its_part(regularizer: str) -> None:
-    chosen = REGULARIZERS[regularizer](PenaltyOptions(weight=2.0, pgd_steps=2))
+    kind = REGULARIZERS[regularizer]
+    chosen = kind(kind.Options(**({} if kind.Options is NoOptions else {"weight": 2.0})))
     core: Any = chosen.attach(make())
     problems = [TASK.problem("train", 1, 8)]
     found = Imitation(core, chosen, problems, 0, teacher=hand_designed("adam", 0.05)).truncation([1.0] * 3)

@@ -11,16 +11,17 @@ import pytest
 import torch
 from unroll_watchers import Killed, KilledAt, Quiet
 
-from fewshot.engine.few_shot import FAILURES_IN_A_ROW, MetaTrainingFailed
+from fewshot.engine.few_shot import MetaTrainingFailed
 from fewshot.engine.general import UnrollOptions, UnrollTrainer
 from fewshot.engine.imitation import ImitationOptions
+from fewshot.engine.loop import FAILURES_IN_A_ROW
 from fewshot.engine.unroll import Truncation
 from fewshot.errors import InputError
 from fewshot.general.evaluate import final_losses
 from fewshot.general.stepping import LearnedStepper
 from fewshot.general.tasks import Problem, Quadratic
 from fewshot.optimizers import LEARNED
-from fewshot.regularizers import PenaltyOptions, Regularizer, Smoothness
+from fewshot.regularizers import Regularizer, Smoothness, SmoothOptions
 
 TASK = Quadratic()
 OPTIONS = UnrollOptions(
@@ -41,7 +42,7 @@ def trainer(
     regularizer: Regularizer | None = None,
 ) -> UnrollTrainer:
     core = LEARNED[name](torch.Generator().manual_seed(0))
-    regularizer = regularizer or Smoothness(PenaltyOptions(maximum="pgd"))  # draws noise: resuming must repeat it
+    regularizer = regularizer or Smoothness(SmoothOptions(maximum="pgd"))  # draws noise: resuming must repeat it
     validation = [TASK.problem("val", seed, options.batch_size) for seed in range(3)]
     return UnrollTrainer(core, regularizer, options, 7, make, validation, {"configuration": identity}, checkpoint, 0.0)
 
@@ -117,9 +118,9 @@ def test_the_optimizer_with_the_least_validation_loss_is_kept() -> None:
 def test_meta_gradients_are_clamped_element_by_element(monkeypatch: pytest.MonkeyPatch) -> None:
     running = trainer(replace(OPTIONS, unrolls=1, clamp=1e-3))
     seen: list[float] = []
-    step = running.adam.step
+    step = running.optimizer.step
     monkeypatch.setattr(
-        running.adam,
+        running.optimizer,
         "step",
         lambda: (
             seen.append(max(float(p.grad.abs().max()) for p in running.core.parameters() if p.grad is not None)),
@@ -135,7 +136,7 @@ def test_the_meta_rate_falls_along_half_a_cosine() -> None:
     options = replace(OPTIONS, meta_decay="cosine", unrolls=4, validate_every=4)
     running = trainer(options)
     seen: list[float] = []
-    running.adam.register_step_pre_hook(lambda adam, *_: seen.append(adam.param_groups[0]["lr"]))
+    running.optimizer.register_step_pre_hook(lambda adam, *_: seen.append(adam.param_groups[0]["lr"]))
     running.run(Quiet())
     half = 0.5**0.5
     expected = [1, (1 + half) / 2, 0.5, (1 - half) / 2]

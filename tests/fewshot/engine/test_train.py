@@ -15,7 +15,7 @@ from fewshot.engine.evaluate import count_correct
 from fewshot.engine.few_shot import MetaTrainer, MetaTrainingFailed, TrainingOptions
 from fewshot.errors import InputError
 from fewshot.learners.base import Prediction
-from fewshot.regularizers import PenaltyOptions, Regularizer
+from fewshot.regularizers import Regularizer
 
 CPU = torch.device("cpu")
 
@@ -38,7 +38,7 @@ class Linear(nn.Module):
         if int(episode.classes[0]) in self.spoil:
             logits = logits * float("nan")
         noise = torch.randn((), generator=torch.Generator().manual_seed(self.regularizer.seed))
-        return Prediction(logits, (self.layer.weight * noise).square().sum(), {"size": torch.ones(2)})
+        return Prediction(logits, 0.01 * (self.layer.weight * noise).square().sum(), {"size": torch.ones(2)})
 
 
 class Seeded(Regularizer):
@@ -73,7 +73,7 @@ def validate(learner):
 
 
 def make_trainer(path=None, spoil=(), identity="a", **options):
-    regularizer = Seeded(PenaltyOptions(weight=0.01))
+    regularizer = Seeded()
     options = TrainingOptions(**{"episodes": 60, "meta_rate": 0.02, "validate_every": 7, "clip": "none", **options})
     learner = Linear(regularizer, spoil)
     return MetaTrainer(
@@ -145,7 +145,7 @@ def test_a_model_with_non_finite_logits_is_never_the_best():
 @pytest.mark.parametrize(("clip", "largest"), [("norm", None), ("value", 1e-4)])
 def test_clipping(clip, largest):
     trainer = make_trainer(clip=clip, clip_at=1e-4)
-    scalars = trainer._step(0)
+    scalars = trainer._step(0).scalars
     gradients = [p.grad for p in trainer.learner.parameters()]
     assert scalars["gradient_norm"] > 0.01
     if largest is None:
@@ -186,9 +186,9 @@ def test_damaged_checkpoints_are_refused(tmp_path, damage, monkeypatch):
     elif damage == "empty":
         path.write_bytes(b"")
     elif damage == "exploit":
-        torch.save({"version": 1, "identity": Exploit()}, path)
+        save_checkpoint(path, {"identity": Exploit()})
     elif damage == "version":
-        torch.save({"version": 99}, path)
+        torch.save({"version": 1, "identity": {"configuration": "a"}}, path)
     else:
         save_checkpoint(path, {"identity": {"configuration": "a"}})
     with pytest.raises(InputError, match=r"checkpoint .*c\.pt .*--fresh"):

@@ -11,7 +11,7 @@ from torch import Tensor
 from fewshot.engine.unroll import Unroll, Weighting, step_weights
 from fewshot.general.tasks import Quadratic
 from fewshot.optimizers import LEARNED, CoordinatewiseOptimizer
-from fewshot.regularizers import REGULARIZERS, PenaltyOptions, Regularizer, Smoothness
+from fewshot.regularizers import REGULARIZERS, Regularizer, Smoothness, SmoothOptions
 
 TASK = Quadratic(size=4, rows=12, dtype=torch.float64)
 
@@ -25,7 +25,7 @@ def make(name: str = "simple") -> CoordinatewiseOptimizer:
 
 
 def smooth(weight: float = 3.0, reduction: Any = "mean") -> Smoothness:
-    return Smoothness(PenaltyOptions(weight=weight, maximum="endpoints", reduction=reduction))
+    return Smoothness(SmoothOptions(weight=weight, maximum="endpoints", reduction=reduction))
 
 
 def unroll(core: CoordinatewiseOptimizer, seeds: list[int], regularizer: Regularizer, **options: Any) -> Unroll:
@@ -54,7 +54,7 @@ def by_loop(
         ]
         theta, hidden = theta + update[:, 0], after
         total = total + weight * problem.loss(theta, problem.batch(step + ahead))
-        total = total + weight * regularizer.weight * torch.maximum(*penalties).mean()
+        total = total + weight * regularizer.options.weight * torch.maximum(*penalties).mean()
     return total
 
 
@@ -118,7 +118,7 @@ def test_truncations_follow_the_trajectory_of_full_back_propagation() -> None:
 
 def test_noise_is_the_same_when_steps_are_recomputed() -> None:
     core, weights = make(), [1.0] * 3
-    regularizer = Smoothness(PenaltyOptions(weight=3.0, maximum="pgd", pgd_start=0.5))
+    regularizer = Smoothness(SmoothOptions(weight=3.0, maximum="pgd", pgd_start=0.5))
     kept, again = (
         gradient(core, unroll(core, [5], regularizer, recompute=recompute).truncation(weights).surrogate)
         for recompute in (False, True)
@@ -158,7 +158,7 @@ def test_weighting(weighting: Weighting, expected: list[float]) -> None:
 
 def test_global_random_state_does_not_move() -> None:
     before = torch.random.get_rng_state()
-    unroll(make(), [1], Smoothness(PenaltyOptions(maximum="pgd")), recompute=True).truncation([1.0] * 3)
+    unroll(make(), [1], Smoothness(SmoothOptions(maximum="pgd")), recompute=True).truncation([1.0] * 3)
     assert torch.equal(before, torch.random.get_rng_state())
 
 
@@ -168,7 +168,7 @@ def test_global_random_state_does_not_move() -> None:
 def test_every_pair_of_optimizer_and_regularizer_has_meta_gradients(
     name: str, regularizer: str, recompute: bool
 ) -> None:
-    chosen = REGULARIZERS[regularizer](PenaltyOptions(pgd_steps=2))
+    chosen = REGULARIZERS[regularizer]()
     core = chosen.attach(make(name))
     assert isinstance(core, CoordinatewiseOptimizer)
     running = unroll(core, [1, 2], chosen, recompute=recompute)

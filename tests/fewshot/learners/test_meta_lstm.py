@@ -13,7 +13,7 @@ from fewshot.learners.meta_lstm import MetaLSTMLearner, MetaLSTMOptions, build
 from fewshot.nets.conv4 import Conv4
 from fewshot.optimizers import MetaLSTM
 from fewshot.optimizers.observe import log_sign
-from fewshot.regularizers import PenaltyOptions, Regularizer, Smoothness
+from fewshot.regularizers import Regularizer, Smoothness, SmoothOptions
 
 WAY, SHOT, QUERY, SIZE = 3, 2, 2, 16
 
@@ -122,7 +122,7 @@ def make_learner(regularizer=None, seed=1, **options):
 @pytest.mark.parametrize("gradient", ["mean", "mean_over_batch"])
 @pytest.mark.parametrize("batch_size", [3, 6])
 def test_inner_loop_equals_a_slow_implementation(gradient, batch_size):
-    learner = make_learner(Smoothness(PenaltyOptions(radius=0.7)), gradient=gradient, batch_size=batch_size).eval()
+    learner = make_learner(Smoothness(SmoothOptions(radius=0.7)), gradient=gradient, batch_size=batch_size).eval()
     episode = make_episode()
     prediction = learner(episode)
     logits, penalty, _ = slow_inner_loop(learner, episode, 0.7)
@@ -132,7 +132,7 @@ def test_inner_loop_equals_a_slow_implementation(gradient, batch_size):
 
 def test_meta_gradients_are_first_order():
     """Central differences, with the losses and gradients that the optimizer observes held fixed."""
-    learner = make_learner(Smoothness(PenaltyOptions(radius=0.7)))
+    learner = make_learner(Smoothness(SmoothOptions(radius=0.7)))
     episode = make_episode()
     observations = slow_inner_loop(learner, episode, 0.7)[2]
 

@@ -13,7 +13,7 @@ from fewshot.learners import METHODS
 from fewshot.learners.protonet import ProtoNet
 from fewshot.learners.sib import SIBOptions
 from fewshot.optimizers import NeuralOptimizer
-from fewshot.regularizers import PenaltyOptions, Regularizer, Smoothness
+from fewshot.regularizers import Regularizer, Smoothness, SmoothOptions
 
 SIZES = [(5, 1, 3), (5, 5, 3), (5, 5, 5), (10, 2, 1)]
 FEATURES = 12
@@ -129,7 +129,7 @@ def test_permuting_classes_permutes_outputs_without_synthetic_gradients_only(ste
 @pytest.mark.parametrize("columns", ["default", "theta"])
 def test_a_batch_of_episodes_is_the_loop_over_them(columns, monkeypatch):
     episodes = [make_episode(shot=2, seed=seed) for seed in range(4)]
-    learner = make_learner(regularizer=Smoothness(PenaltyOptions(columns=columns, radius=0.3)))
+    learner = make_learner(regularizer=Smoothness(SmoothOptions(columns=columns, radius=0.3)))
 
     def same_noise(shape, **_):  # for every episode and step; a batch would draw other numbers
         return torch.arange(shape[-2:].numel(), dtype=torch.float64).cos().view(shape[-2:]).expand(shape)
@@ -138,7 +138,7 @@ def test_a_batch_of_episodes_is_the_loop_over_them(columns, monkeypatch):
     apart = [learner(episode) for episode in episodes]
     together = learner(stack(episodes))
     torch.testing.assert_close(together.logits, torch.stack([p.logits for p in apart]), rtol=0, atol=1e-12)
-    torch.testing.assert_close(together.penalty, sum(p.penalty for p in apart), rtol=1e-10, atol=0)
+    torch.testing.assert_close(together.penalty, sum(p.penalty for p in apart) / 4, rtol=1e-10, atol=0)
 
 
 def test_batched_evaluation_counts_what_one_by_one_counts():
@@ -179,7 +179,7 @@ def test_a_network_that_answers_zero_moves_nothing():
 
 
 def penalty_of(radius, columns, episode, **options):
-    regularizer = Smoothness(PenaltyOptions(radius=radius, columns=columns, **options))
+    regularizer = Smoothness(SmoothOptions(radius=radius, columns=columns, **options))
     regularizer.reseed(0)
     return float(make_learner(regularizer=regularizer)(episode).penalty.detach())
 
@@ -228,7 +228,7 @@ def test_closed_form_ascents_are_those_of_autograd(columns, monkeypatch):
 
 def test_smoothing_makes_the_network_smoother():
     episode = make_episode(shot=2)
-    regularizer = Smoothness(PenaltyOptions(radius=0.3))
+    regularizer = Smoothness(SmoothOptions(radius=0.3))
     learner = make_learner(regularizer=regularizer)
     optimizer = torch.optim.SGD(learner.parameters(), 1e-3)
     penalties = []

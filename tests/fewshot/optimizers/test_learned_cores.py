@@ -10,11 +10,11 @@ from torch import nn
 from fewshot.engine.unroll import Unroll, step_weights
 from fewshot.errors import InputError
 from fewshot.general.tasks import open_task
-from fewshot.optimizers import DM, LEARNED, Response, RNNprop, Simple, inner_step
+from fewshot.optimizers import DM, LEARNED, Response, RNNprop, Simple
 from fewshot.optimizers.fast.cells import LSTMCell, tanh
 from fewshot.optimizers.observe import FullState, GradientRMS, LogSign, NormalizedMoments
 from fewshot.optimizers.recurrent import RecurrentResponse
-from fewshot.regularizers import PenaltyOptions, Regularizer, Smoothness
+from fewshot.regularizers import Regularizer, Smoothness, SmoothOptions, inner_step
 
 ROWS, STEPS = 6, 4
 
@@ -300,9 +300,9 @@ def test_pgd_is_at_most_the_endpoints_and_those_are_at_most_a_fine_grid(radius, 
     hidden = unroll(core, states)[1]
     gaps = {}
     for maximum in ("pgd", "endpoints"):
-        regularizer = Smoothness(PenaltyOptions(maximum=maximum, radius=radius))
+        regularizer = Smoothness(SmoothOptions(maximum=maximum, radius=radius))
         step, _ = inner_step(core, regularizer, states[-1], hidden)
-        gaps[maximum] = regularizer.gap(core, step)
+        gaps[maximum] = regularizer.per_row(core, step)
     with torch.no_grad():
         offsets = torch.linspace(-radius, radius, 401, dtype=torch.float64)
         grid = torch.stack([(core(states[-1] + o, hidden)[0] - step.update).square()[:, 0] for o in offsets])
@@ -321,7 +321,7 @@ def test_pgd_leaves_out_rows_that_have_come_to_rest_and_finds_the_same(monkeypat
             parameter.mul_(1.6)
     states = make_states(core, rows=200, seed=7)
     hidden = unroll(core, states)[1]
-    regularizer = Smoothness(PenaltyOptions(maximum="pgd", radius=1.0, pgd_steps=9))
+    regularizer = Smoothness(SmoothOptions(maximum="pgd", radius=1.0, pgd_steps=9))
     step, gaps, evaluated = core.step(states[-1], hidden), [], []
     respond = core.response
 
@@ -335,7 +335,7 @@ def test_pgd_leaves_out_rows_that_have_come_to_rest_and_finds_the_same(monkeypat
     for divisible in (True, False):
         monkeypatch.setattr(RecurrentResponse, "divisible", divisible)
         regularizer.reseed(0)
-        gaps.append(regularizer.gap(core, step))
+        gaps.append(regularizer.per_row(core, step))
     torch.testing.assert_close(*gaps, rtol=1e-10, atol=1e-14)
     fewer, all_rows = evaluated[:-9], evaluated[-9:]
     assert all_rows == [200] * 9
@@ -357,7 +357,7 @@ class Watched(Response):
 def test_the_gradient_of_smoothness_is_that_of_its_definition(features, columns):
     """Through the closed form and the shared recurrent part, against two whole evaluations with the same s'."""
     core = make(Simple, features=features)
-    regularizer = Smoothness(PenaltyOptions(maximum="pgd", columns=columns, radius=0.3))
+    regularizer = Smoothness(SmoothOptions(maximum="pgd", columns=columns, radius=0.3))
     states = make_states(core)
     hidden = tuple(h.detach().requires_grad_() for h in unroll(core, states)[1])
     seen = []

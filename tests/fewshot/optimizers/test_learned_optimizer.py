@@ -5,6 +5,7 @@ import io
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -414,10 +415,17 @@ def test_scale_free_features_make_steps_that_do_not_depend_on_the_scale_of_the_l
     assert still.isfinite().all()
 
 
-def test_the_default_of_a_later_option_is_no_part_of_a_configuration():
-    from benchmarks.general.config import OptimizeConfig
+@pytest.mark.parametrize("name", LEARNED)
+def test_the_default_of_a_later_option_is_no_part_of_a_configuration(name):
+    from benchmarks.running.identity import plain_data
 
-    assert "scale_free" not in str(OptimizeConfig().to_dict())
+    @dataclass(frozen=True)
+    class Config:
+        core: object
+
+    options = LEARNED[name].Options
+    assert "scale_free" not in plain_data(Config(options()))["core"]
+    assert plain_data(Config(options(scale_free=True)))["core"]["scale_free"] is True
 
 
 def test_half_of_the_state_in_bfloat16():

@@ -5,13 +5,14 @@ import copy
 import pytest
 import torch
 
-from fewshot.optimizers import OPTIMIZERS, Response, Step
+from fewshot.optimizers import LEARNED, MetaLSTM, Response, Step, SyntheticGradient
 
 ROWS = 7
+CORES = {"meta_lstm": MetaLSTM, "synthetic_gradient": SyntheticGradient, **LEARNED}
 
 
 def make(name):
-    core = OPTIMIZERS[name](torch.Generator().manual_seed(1)).double()
+    core = CORES[name](torch.Generator().manual_seed(1)).double()
     with torch.no_grad():  # away from the special initial values
         for parameter in core.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
@@ -28,7 +29,7 @@ def take_steps(core, count, rows=ROWS, seed=3):
     return step
 
 
-@pytest.fixture(params=OPTIMIZERS)
+@pytest.fixture(params=CORES)
 def core(request):
     return make(request.param)
 

@@ -8,15 +8,17 @@ import pytest
 import torch
 
 from fewshot.errors import InputError
-from fewshot.optimizers import OPTIMIZERS, MetaLSTM, NeuralOptimizer, inner_step
-from fewshot.regularizers import REGULARIZERS, PenaltyOptions, Regularizer, Smoothness
+from fewshot.optimizers import LEARNED, MetaLSTM, NeuralOptimizer, SyntheticGradient
+from fewshot.regularizers import REGULARIZERS, Regularizer, Smoothness, SmoothOptions, inner_step
+from fewshot.regularizers.penalty import core_penalty
 
 ROWS = 9
-PAIRS = [(core, regularizer) for core in OPTIMIZERS for regularizer in REGULARIZERS]
+CORES = {"meta_lstm": MetaLSTM, "synthetic_gradient": SyntheticGradient, **LEARNED}
+PAIRS = [(core, regularizer) for core in CORES for regularizer in REGULARIZERS]
 
 
 def make_core(name="meta_lstm"):
-    core = OPTIMIZERS[name](torch.Generator().manual_seed(1)).double()
+    core = CORES[name](torch.Generator().manual_seed(1)).double()
     with torch.no_grad():
         for parameter in core.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
@@ -34,7 +36,7 @@ def take_step(core, regularizer=None, seed=3):
 @pytest.mark.parametrize(("core_name", "name"), PAIRS)
 def test_regularizers_are_pure_and_repeatable(core_name, name):
     core = make_core(core_name)
-    regularizer = REGULARIZERS[name](PenaltyOptions(maximum="pgd"))
+    regularizer = smoothness(maximum="pgd") if name == "smooth" else REGULARIZERS[name]()
     core = regularizer.attach(core)
     before = {k: v.clone() for k, v in core.state_dict().items()}
     global_state = torch.random.get_rng_state()
@@ -42,7 +44,7 @@ def test_regularizers_are_pure_and_repeatable(core_name, name):
     for _ in range(2):
         regularizer.reseed(5)
         _, penalty = take_step(core, regularizer)
-        penalties.append(penalty + regularizer.per_unroll(core))
+        penalties.append(penalty + core_penalty(core, regularizer))
     assert penalties[0].shape == ()
     assert torch.equal(penalties[0], penalties[1])
     assert torch.equal(torch.random.get_rng_state(), global_state)
@@ -55,7 +57,7 @@ def test_penalties_are_nonnegative_and_differentiable(core_name, name):
     regularizer = REGULARIZERS[name]()
     core = regularizer.attach(make_core(core_name))
     step, penalty = take_step(core, regularizer)
-    total = penalty + regularizer.per_unroll(core) + 0 * step.update.sum()
+    total = penalty + core_penalty(core, regularizer) + 0 * step.update.sum()
     assert total >= 0
     gradients = torch.autograd.grad(total, list(core.parameters()), allow_unused=True)
     assert all(g is None or torch.isfinite(g).all() for g in gradients)
@@ -80,7 +82,7 @@ def test_an_unroll_context_changes_no_update_and_no_gradient(core_name, name):
         core = regularizer.attach(make_core(core_name))
         with context(core):
             step, penalty = take_step(core, regularizer)
-            total = penalty + regularizer.per_unroll(core) + step.update.square().sum()
+            total = penalty + core_penalty(core, regularizer) + step.update.square().sum()
         gradients = torch.autograd.grad(total, list(core.parameters()), allow_unused=True)
         results.append([total, *(g for g in gradients if g is not None)])
     for outside, inside in zip(*results, strict=True):
@@ -93,7 +95,7 @@ def test_attached_cores_survive_copies_and_state_dicts(core_name, name):
     core = regularizer.attach(make_core(core_name))
     update = take_step(core)[0].update
     twin = copy.deepcopy(core)
-    other = REGULARIZERS[name]().attach(OPTIMIZERS[core_name](torch.Generator().manual_seed(9)).double())
+    other = REGULARIZERS[name]().attach(CORES[core_name](torch.Generator().manual_seed(9)).double())
     assert not torch.equal(take_step(other)[0].update, update)
     other.load_state_dict(core.state_dict())
     with torch.no_grad():
@@ -113,16 +115,16 @@ def test_none_changes_nothing():
 
 
 def smoothness(**options):
-    return Smoothness(PenaltyOptions(**options))
+    return Smoothness(SmoothOptions(**options))
 
 
 @pytest.mark.parametrize("radius", [0.0, 0.1, 1.0])
 def test_closed_form_is_the_limit_of_pgd_and_of_a_grid(radius):
     core = make_core()
     step, _ = take_step(core)
-    exact = smoothness(radius=radius).gap(core, step)
-    pgd = smoothness(radius=radius, maximum="pgd", pgd_steps=60).gap(core, step)
-    ends = smoothness(radius=radius, maximum="endpoints").gap(core, step)
+    exact = smoothness(radius=radius).per_row(core, step)
+    pgd = smoothness(radius=radius, maximum="pgd", pgd_steps=60).per_row(core, step)
+    ends = smoothness(radius=radius, maximum="endpoints").per_row(core, step)
     grid = torch.stack([smallest_grid_gap(core, step, offset * radius) for offset in torch.linspace(-1, 1, 41)])
     torch.testing.assert_close(pgd, exact, rtol=1e-9, atol=1e-14)
     torch.testing.assert_close(ends, exact, rtol=1e-9, atol=1e-14)
@@ -161,7 +163,7 @@ def test_pgd_stays_in_the_ball_and_in_its_columns(columns, options):
     response = NeuralOptimizer.response  # the general route, so that every perturbed state is seen
     core.forward = watch
     core.response = lambda step, part: response(core, step, part)
-    regularizer.gap(core, step)
+    regularizer.per_row(core, step)
     chosen = core.column_slice(core.smooth_columns if columns == "default" else columns)
     assert len(seen) == regularizer.options.pgd_steps + 1
     for state in seen:
@@ -183,18 +185,18 @@ def test_pgd_finds_nearly_the_best_of_many_random_points(columns):
     offsets = torch.rand(2000, *center.shape, generator=generator, dtype=torch.float64) * 2 - 1
     with torch.no_grad():
         best = torch.stack([(response(center + o) - step.update).square().sum(1) for o in offsets]).max(dim=0).values
-    found = smoothness(radius=1.0, maximum="pgd", columns=columns, pgd_steps=40).gap(core, step)
+    found = smoothness(radius=1.0, maximum="pgd", columns=columns, pgd_steps=40).per_row(core, step)
     assert (found >= 0.5 * best).float().mean() > 0.6
 
 
 def test_pgd_is_never_better_than_the_exact_maximum():
     core = make_core()
     step, _ = take_step(core)
-    exact = smoothness(radius=0.4).gap(core, step)
+    exact = smoothness(radius=0.4).per_row(core, step)
     for seed in range(5):
         regularizer = smoothness(radius=0.4, maximum="pgd", pgd_steps=3)
         regularizer.reseed(seed)
-        assert (regularizer.gap(core, step) <= exact * (1 + 1e-12)).all()
+        assert (regularizer.per_row(core, step) <= exact * (1 + 1e-12)).all()
 
 
 def test_penalty_grows_with_the_radius_and_vanishes_with_it():
@@ -217,7 +219,7 @@ def test_the_noise_belongs_to_the_seed():
 
     def gap(seed):
         regularizer.reseed(seed)
-        return regularizer.gap(core, step)
+        return regularizer.per_row(core, step)
 
     assert torch.equal(gap(1), gap(1))
     assert not torch.equal(gap(1), gap(2))
@@ -231,8 +233,8 @@ class NoExactMaximum(MetaLSTM):
 def test_auto_falls_back_to_pgd():
     core = NoExactMaximum(torch.Generator().manual_seed(1)).double()
     step, _ = take_step(core)
-    auto = smoothness(maximum="auto").gap(core, step)
-    assert torch.equal(auto, smoothness(maximum="pgd").gap(core, step))
+    auto = smoothness(maximum="auto").per_row(core, step)
+    assert torch.equal(auto, smoothness(maximum="pgd").per_row(core, step))
 
 
 @pytest.mark.parametrize(
@@ -254,4 +256,4 @@ def test_options_that_do_not_fit_the_core_are_refused(options, message):
 )
 def test_values_out_of_range_are_refused(options):
     with pytest.raises(InputError, match=next(iter(options))):
-        PenaltyOptions(**options)
+        SmoothOptions(**options)

@@ -1,0 +1,264 @@
+"""One few-shot run, from its checked inputs to its record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from benchmarks.backbones.experiment import ensure
+from benchmarks.few_shot.command import FewShotCommand
+from benchmarks.few_shot.config import FewShotConfig
+from benchmarks.few_shot.observe import FewShotObserver
+from benchmarks.few_shot.presets import PRESETS
+from benchmarks.running.execute import CHECKPOINT_NAME, check_dataset, environment, measured
+from benchmarks.running.record import RECORD_NAME, Record
+from benchmarks.running.schema import (
+    BackboneFacts,
+    DatasetFacts,
+    FewShotDetails,
+    FewShotFacts,
+    FewShotResults,
+    FewShotTraining,
+    ManifestFacts,
+    TestedEpisodes,
+)
+from fewshot.backbones.features import AugmentedSampler, open_features
+from fewshot.backbones.file import BackboneInfo, read_info
+from fewshot.data.augment import Augment
+from fewshot.data.catalog import CATALOG
+from fewshot.data.episodes import Episode, EpisodeSampler
+from fewshot.data.manifest import Manifest
+from fewshot.data.preprocess import Preprocess
+from fewshot.data.store import Dataset
+from fewshot.engine.checkpoint import snapshot
+from fewshot.engine.evaluate import count_correct
+from fewshot.engine.few_shot import MetaProgress, MetaTrainer, MetaTrainingFailed
+from fewshot.errors import InputError
+from fewshot.files import replacing
+from fewshot.learners import METHODS
+from fewshot.learners.features import FeatureOptions
+from fewshot.regularizers import REGULARIZERS
+from fewshot.seeding import derive
+
+
+class FewShotExperiment:
+    """One configuration with one seed."""
+
+    def __init__(
+        self,
+        command: FewShotCommand,
+        seed: int,
+        dataset: Dataset,
+        device: torch.device,
+        backbone: BackboneInfo | None = None,
+    ) -> None:
+        """Build everything that can be refused, before any work.
+
+        Args:
+            command: what to run, and how.
+            seed: of everything random in it.
+            dataset: of images, or of the features of `backbone`.
+            device: where it runs.
+            backbone: what features come from; None for methods on images.
+
+        Raises:
+            InputError: where the episodes asked for do not exist, or an option does not fit the learner.
+        """
+        self.command, self.config, self.seed, self.device = command, command.config, seed, device
+        self.dataset, self.backbone = dataset, backbone
+        self.folder = folder_of(command.results, self.config, seed)
+        config = self.config
+        views = isinstance(config.learner, FeatureOptions) and config.learner.views > 0
+        sampler: Any = AugmentedSampler if views else EpisodeSampler
+        sizes = {"way": config.way, "shot": config.shot, "query": config.query}
+        self.training = sampler(dataset["train"], **sizes, seed=derive(seed, "episodes"))
+        self.validation = self._manifest("val", config.training.validation_episodes)
+        self.test = self._manifest("test", config.test.episodes)
+        self.preprocess = Preprocess(device, *_normalization(config))
+        self.augment = Augment() if config.training.augment else None
+        self.regularizer = REGULARIZERS[config.regularizer](config.penalty)
+        self.learner = self._build()
+
+    def _manifest(self, split: str, count: int) -> Manifest:
+        c = self.config
+        manifest = Manifest(
+            self.dataset.name, self.dataset.fingerprint, split, c.way, c.shot, c.query, c.test.seed, count
+        )
+        manifest.sampler(self.dataset)
+        return manifest
+
+    def _build(self) -> nn.Module:
+        method, shape = METHODS[self.config.method], self.dataset["train"].shape
+        channels, (height, width) = shape[-1], shape[1:3] if method.learns_from == "images" else (1, 1)
+        if height != width:
+            raise InputError(f"images of {self.dataset.name} are {height}×{width}; learners need square ones")
+        generator = torch.Generator().manual_seed(derive(self.seed, "init"))
+        learner = method.build(channels, height, self.config.way, self.config.learner, self.regularizer, generator)
+        return learner.to(self.device)
+
+    def check(self, record: Record) -> None:
+        """See `Experiment`."""
+        check_dataset(record, DatasetFacts(name=self.dataset.name, fingerprint=self.dataset.fingerprint))
+        if self.backbone is not None and record.facts.backbone.sha256 != self.backbone.sha256:
+            name = self.backbone.backbone
+            raise InputError(f"{record.path} was made with other weights of {name}; run again with --fresh")
+
+    def execute(self) -> Record:
+        """Meta-train, test, record; continues from a checkpoint."""
+        command = self.command
+        if command.manifest is not None:
+            self.test.export(command.manifest, self.dataset)
+        trainer = MetaTrainer(
+            self.learner,
+            self.regularizer,
+            self.config.training,
+            self.seed,
+            self._training_episode,
+            lambda learner: self._correct(learner, self.validation) / (self.config.way * self.config.query),
+            self._identity(),
+            self.folder / CHECKPOINT_NAME,
+            command.checkpoint_seconds,
+        )
+        results, failure, test_seconds = None, None, 0.0
+        title, done = f"{self.config.method} {self.config.regularizer} seed {self.seed}", trainer.progress.episode
+        with FewShotObserver(self.folder, title, command.quiet, done) as observer:
+            observer.begin("meta-training", self.config.training.episodes, done)
+            try:
+                trainer.run(observer)
+                tested = time.monotonic()
+                results = self._test(trainer, observer)
+                test_seconds = time.monotonic() - tested
+            except (MetaTrainingFailed, FloatingPointError) as error:
+                failure = str(error)
+        return self._write(trainer.progress, results, failure, test_seconds)
+
+    def _identity(self) -> dict[str, str]:
+        identity = {
+            "number of classes (way)": str(self.config.way),  # first to be named: weights are tied to it
+            "configuration": self.config.sha256(),
+            "dataset": self.dataset.fingerprint,
+            "seed": str(self.seed),
+        }
+        return identity if self.backbone is None else {**identity, "backbone": self.backbone.sha256}
+
+    def _training_episode(self, index: int) -> Episode:
+        return self.preprocess(self.training[index], self.augment, derive(self.seed, "augment", index))
+
+    def _correct(
+        self, learner: nn.Module, manifest: Manifest, advance: Callable[[], None] = lambda: None
+    ) -> np.ndarray:
+        sampler = manifest.sampler(self.dataset)
+        return count_correct(learner, (self.preprocess(sampler[i]) for i in range(manifest.count)), advance)
+
+    def _test(self, trainer: MetaTrainer, observer: FewShotObserver) -> FewShotResults:
+        """Correct queries per test episode, of the model that validated best and of the last one; both are saved."""
+        progress = trainer.progress
+        if not progress.best_episode:
+            raise MetaTrainingFailed("no validation gave finite logits")
+        models = {"best": (progress.best_episode, trainer.best), "last": (progress.episode, snapshot(self.learner))}
+        tested: dict[str, TestedEpisodes] = {}
+        for name, (episode, weights) in models.items():
+            save_weights(self.folder / f"{name}.safetensors", weights)
+            if name == "last" and episode == progress.best_episode:
+                tested[name] = tested["best"]
+                continue
+            observer.begin(f"test, {name} model", self.test.count)
+            self.learner.load_state_dict(weights)
+            correct = self._correct(self.learner, self.test, observer.advance)
+            tested[name] = TestedEpisodes(episode=episode, correct=correct.tolist())
+        return FewShotResults(**tested)
+
+    def _write(
+        self, progress: MetaProgress, results: FewShotResults | None, failure: str | None, test_seconds: float
+    ) -> Record:
+        config, dataset, backbone = self.config, self.dataset, self.backbone
+        facts = FewShotFacts(
+            status="failed" if failure else "finished",
+            failure=failure,
+            config=config.to_dict(),
+            config_sha256=config.sha256(),
+            seed=self.seed,
+            transductive=bool(self.learner.transductive),
+            dataset=DatasetFacts(name=dataset.name, fingerprint=dataset.fingerprint),
+            backbone=None
+            if backbone is None
+            else BackboneFacts(
+                name=backbone.backbone, sha256=backbone.sha256, dataset=backbone.dataset, origin=backbone.origin
+            ),
+            manifests={
+                m.split: ManifestFacts(**asdict(m), sha256=m.sha256(dataset)) for m in (self.validation, self.test)
+            },
+            environment=environment(
+                self.device,
+                (
+                    (METHODS, config.method),
+                    (REGULARIZERS, config.regularizer),
+                    (CATALOG, config.dataset),
+                    (PRESETS, f"{config.method}.{self.command.preset}"),
+                ),
+            ),
+            meta_parameters=sum(p.numel() for p in self.learner.parameters()),
+            queries_per_episode=config.way * config.query,
+            training=FewShotTraining(
+                episode=progress.episode,
+                skipped=progress.skipped,
+                best_episode=progress.best_episode,
+                best_accuracy=progress.best_accuracy,
+            ),
+        )
+        details = FewShotDetails(curve=progress.curve, validation=progress.validation)
+        took = measured(progress.seconds, test_seconds, progress.interruptions)
+        return Record.of(facts, results, details, took).write(self.folder / RECORD_NAME)
+
+
+def folder_of(results: Path, config: FewShotConfig, seed: int) -> Path:
+    """Where the run of a configuration and a seed is recorded."""
+    return results / config.run_name() / f"seed{seed}"
+
+
+def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
+    """Write weights as safetensors, completely or not at all."""
+    with replacing(path) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, temporary)
+
+
+def with_features(
+    command: FewShotCommand, dataset: Dataset, device: torch.device
+) -> tuple[Dataset, BackboneInfo | None]:
+    """What the method learns from: the dataset as it is, or with features of a backbone for images.
+
+    The backbone is pre-trained and the features are computed where they are missing.
+
+    Raises:
+        InputError: where the backbone must be pre-trained by hand, or does not fit the dataset.
+    """
+    learner = command.learner
+    if not isinstance(learner, FeatureOptions):
+        return dataset, None
+    for split in ("train", "val", "test"):  # what does not fit is refused before, not after, the long work
+        EpisodeSampler(dataset[split], command.way, command.shot, command.query)
+    regularizer = REGULARIZERS[command.regularizer](command.penalty)
+    METHODS[command.method].build(8, 1, command.way, learner, regularizer, torch.Generator())
+    path = ensure(dataset, learner.backbone, results=command.backbones, device=device, quiet=command.quiet)
+    splits = open_features(dataset, path, command.features, learner.views, command.force, command.quiet, device)
+    return replace(dataset, splits=splits), read_info(path)
+
+
+def _normalization(config: FewShotConfig) -> tuple[Any, Any]:
+    if not config.normalize:
+        return None, None
+    entry = CATALOG.get(config.dataset)
+    if entry is None or entry.mean is None:
+        raise InputError(
+            f"normalize: no published mean and deviation for {config.dataset!r}; "
+            "leave --normalize out or use --no-normalize"
+        )
+    return entry.mean, entry.std

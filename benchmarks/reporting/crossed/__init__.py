@@ -1,0 +1,1 @@
+"""Statistics over seeds and test problems at once (see docs/statistics.md)."""

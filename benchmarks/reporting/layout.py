@@ -1,0 +1,164 @@
+"""Tables and verdicts of the page, ready to be laid out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from benchmarks.reporting import wording
+from benchmarks.reporting.claims import CLAIMS, VERDICTS, Verdict
+from benchmarks.reporting.compare import Comparison, best_rows
+from benchmarks.reporting.groups import Group
+from benchmarks.reporting.published import published
+from benchmarks.reporting.rows import Row
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """One row of a table."""
+
+    number: int
+    """Position of its provenance."""
+    row: Row
+    comparison: Comparison | None
+    """With its plain partner."""
+    best: bool
+    """Its paired difference to every other row of its table excludes zero."""
+    bar: tuple[float, float, float] | None
+    """Lower end, mean and upper end of the interval in % of the table's axis; None without a result."""
+
+    @property
+    def paper(self) -> str:
+        """What the paper printed; empty where it has nothing."""
+        found = published(self.row)
+        return wording.interval(found.mean, found.spread, "accuracy") if found else ""
+
+    @property
+    def cause(self) -> str:
+        """Why runs failed; empty if none did."""
+        causes = [record.facts.failure for record in self.row.records.values()]
+        return "; ".join(dict.fromkeys(filter(None, causes)))
+
+    @property
+    def over(self) -> str:
+        """What the result is of; empty without one."""
+        return "" if self.row.interval is None else wording.sample(self.row)
+
+    @property
+    def lost(self) -> str:
+        """Failed and diverged runs."""
+        return wording.lost(self.row.failed, self.row.diverged)
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The rows of one group."""
+
+    group: Group
+    lines: tuple[Line, ...]
+    low: float
+    """Left end of the axis of the interval bars."""
+    high: float
+
+    @property
+    def metric(self) -> str:
+        return self.group.rows[0].metric
+
+    @property
+    def result(self) -> str:
+        """What the result of a row is, with its unit."""
+        return wording.result_name(self.group.rows[0])
+
+    @property
+    def published(self) -> bool:
+        """Whether the paper has a value for any row."""
+        return any(line.paper for line in self.lines)
+
+
+def tables_of(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> list[Table]:
+    """A table a group; rows are numbered through in the order of their provenance."""
+    by_row = {c.row.key: c for c in comparisons}
+    best = best_rows([row for group in groups for row in group.rows])
+    tables, number = [], 0
+    for group in groups:
+        ends = [end for row in group.rows for end in _ends(row)]
+        low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
+        lines = []
+        for row in group.rows:
+            bar = tuple(round(4 + 92 * (end - low) / ((high - low) or 1.0), 2) for end in _ends(row))
+            placed = (bar[0], bar[1], bar[2]) if bar else None
+            lines.append(Line(number, row, by_row.get(row.key), row.key in best, placed))
+            number += 1
+        tables.append(Table(group, tuple(lines), low, high))
+    return tables
+
+
+def _ends(row: Row) -> tuple[float, ...]:
+    """Lower end, mean and upper end of its interval."""
+    if row.interval is None:
+        return ()
+    half = row.interval.half_width if math.isfinite(row.interval.half_width) else 0.0
+    return row.interval.mean - half, row.interval.mean, row.interval.mean + half
+
+
+@dataclass(frozen=True, eq=False)
+class Card:
+    """One claim."""
+
+    text: str
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def tally(self) -> dict[str, int]:
+        """How many pairs of rows say what; only what any says."""
+        return tally(self.verdicts)
+
+    @property
+    def tone(self) -> str:
+        """The verdict, if all pairs agree; else "mixed"."""
+        return next(iter(self.tally)) if len(self.tally) == 1 else "mixed"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A symmetric axis for differences, in percent of its width."""
+
+    reach: float
+    """Value at the right end; the left end is its negative."""
+
+    def place(self, value: float) -> float:
+        """Where a value stands, clipped to the axis."""
+        return round(min(100.0, max(0.0, 50 + 50 * value / self.reach)), 2)
+
+
+def tally(verdicts: Sequence[Verdict]) -> dict[str, int]:
+    """Number of pairs by verdict, in the order of `VERDICTS`; those that nobody gives are left out."""
+    counts = {name: sum(verdict.verdict == name for verdict in verdicts) for name in VERDICTS}
+    return {name: count for name, count in counts.items() if count}
+
+
+def cards_of(verdicts: Sequence[Verdict]) -> list[Card]:
+    """A card a claim, in the order of `verdicts`."""
+    return [Card(claim.text, tuple(members)) for claim, members in groupby(verdicts, key=lambda v: v.claim)]
+
+
+def not_judged(cards: Sequence[Card]) -> list[str]:
+    """Claims that no pair of rows speaks to."""
+    judged = {card.text for card in cards}
+    return [claim.text for claim in CLAIMS.values() if claim.text not in judged]
+
+
+def scales_of(cards: Sequence[Card]) -> dict[str, Scale]:
+    """One a metric, wide enough for most intervals: one of two seeds must not flatten all others."""
+    reaches: dict[str, list[float]] = {}
+    for c in (verdict.comparison for card in cards for verdict in card.verdicts):
+        if c is not None:
+            ends = [abs(value) for value in (c.difference.mean, c.low, c.high) if math.isfinite(value)]
+            reaches.setdefault(c.row.metric, []).append(max(ends))
+    return {metric: Scale(1.15 * (_quantile(ends, 0.8) or 1.0)) for metric, ends in reaches.items()}
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    return sorted(values)[math.ceil(share * len(values)) - 1]

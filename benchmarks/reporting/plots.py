@@ -1,0 +1,100 @@
+"""What figures and the page's charts show, as plain data: panels, axes, lines, notes. Nothing here knows of records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from benchmarks.reporting.style import LineStyle
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Of a panel."""
+
+    title: str
+    """With its unit."""
+    scale: Literal["linear", "log", "symlog"] = "linear"
+    """symlog: logarithmic, and zero is on it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """A line, a histogram or a point, with its name and look."""
+
+    label: str
+    legend: str
+    """The label, and what it stands for."""
+    method: str
+    regularizer: str
+    style: LineStyle
+    x: np.ndarray
+    """[points]; edges [points + 1] of a histogram."""
+    y: np.ndarray
+    low: np.ndarray | None = None
+    """Lower end of y's interval, [points]; NaN or None where there is none."""
+    high: np.ndarray | None = None
+    x_low: np.ndarray | None = None
+    """Lower end of a range of x, [points]; None where there is none."""
+    x_high: np.ndarray | None = None
+    ended: bool = False
+    """It ends before the others."""
+    quartiles: tuple[float, float, float] | None = None
+    """Of the values in a histogram."""
+    mean: float | None = None
+    """Of the values in a histogram."""
+
+
+@dataclass(frozen=True)
+class ForestLine:
+    """A paired difference with its interval."""
+
+    section: str
+    """On what; lines of one section stand together under it."""
+    label: str
+    """Who against whom."""
+    mean: float
+    low: float
+    """NaN where a single unit gives none."""
+    high: float
+    words: str
+    """Its numbers."""
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval excludes zero."""
+        return bool(self.low > 0 or self.high < 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One set of axes. What its lines are decides how it is drawn."""
+
+    title: str
+    x: Axis
+    y: Axis
+    lines: Sequence[Line] = ()
+    forest: Sequence[ForestLine] = ()
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to draw."""
+        return bool(self.lines or self.forest)
+
+
+@dataclass(frozen=True, eq=False)
+class Plot:
+    """One figure, or one chart of the page."""
+
+    kind: str
+    form: Literal["lines", "points", "histograms", "forest"]
+    name: str
+    """For file names and links; begins with the kind."""
+    title: str
+    note: str
+    dataset: str
+    """What the page filters by; empty where it is of several."""
+    panels: Sequence[Sequence[Panel]]
+    """Rows of a figure; tabs of a chart, column by column."""

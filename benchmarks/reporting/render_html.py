@@ -1,0 +1,89 @@
+"""The page: one self-contained HTML file that opens from disk, on a phone, without network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from plotly.offline import get_plotlyjs
+
+from benchmarks.reporting import wording
+from benchmarks.reporting.charts import charts_of
+from benchmarks.reporting.claims import Verdict
+from benchmarks.reporting.compare import Comparison
+from benchmarks.reporting.groups import Group
+from benchmarks.reporting.layout import cards_of, not_judged, scales_of, tables_of, tally
+from benchmarks.reporting.plots import Plot
+from benchmarks.reporting.provenance import provenance
+
+
+def to_html(
+    groups: Sequence[Group],
+    comparisons: Sequence[Comparison],
+    verdicts: Sequence[Verdict],
+    plots: Sequence[Plot],
+    note: str = "",
+    title: str = "",
+) -> str:
+    """Verdicts first, then tables, charts, and the provenance of every row. Equal records give equal text.
+
+    Args:
+        groups: of `groups.groups_of`.
+        comparisons: of `compare.compare`.
+        verdicts: of `claims.judge`.
+        plots: of `kinds.make_plots`.
+        note: what of the groups is not drawn.
+        title: of the page; a general one where empty.
+    """
+    charts = charts_of(plots)
+    cards = cards_of(verdicts)
+    context: dict[str, Any] = {
+        "title": title or "Benchmark report",
+        "summary": _summary(groups),
+        "cards": cards,
+        "tally": tally(verdicts),
+        "not_judged": not_judged(cards),
+        "scales": scales_of(cards),
+        "tables": tables_of(groups, comparisons),
+        "charts": charts,
+        "note": note,
+        "options": _options(groups),
+        "data": {"charts": charts, **provenance(groups)},
+        "plotly": get_plotlyjs() if charts else "",
+        "wording": wording,
+    }
+    return _environment().get_template("report.html.j2").render(context)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["minus"] = lambda text: text.replace("-", "−")
+    return environment
+
+
+def _summary(groups: Sequence[Group]) -> Mapping[str, Any]:
+    records = [record for group in groups for row in group.rows for record in row.records.values()]
+    return {
+        "rows": sum(len(group.rows) for group in groups),
+        "runs": len(records),
+        "failed": sum(record.facts.status != "finished" for record in records),
+        "datasets": len({group.dataset for group in groups}),
+        "commits": sorted({str(record.facts.environment.commit)[:10] for record in records}),
+        "latest": max((record.measured.finished for record in records), default="")[:10],
+    }
+
+
+def _options(groups: Sequence[Group]) -> dict[str, list[str]]:
+    """What the page can be filtered by."""
+    rows = [row for group in groups for row in group.rows]
+    return {name: sorted({getattr(row, name) for row in rows}) for name in ("dataset", "method", "regularizer")}

@@ -1,0 +1,121 @@
+"""Frames of numbers as text: Markdown for people and terminals, LaTeX for papers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.reporting import wording
+from benchmarks.reporting.claims import Verdict
+from benchmarks.reporting.published import TABLES
+
+_MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {c: f"\\{c}" for c in "\\|*`[]~$#!"}
+_LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "`": r"\textasciigrave{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+}
+
+
+def escape_markdown(text: str) -> str:
+    """Text that Markdown shows as it stands, in one line of a table."""
+    text = "".join(_MARKDOWN.get(c, c) for c in _one_line(text))
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)  # inside a word it is no markup
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX sets as it stands, in one cell of a table; what pdflatex has no glyph for becomes "?"."""
+    escaped = (_LATEX.get(c, c) for c in _one_line(text))
+    return "".join(c if c.isascii() else "?" for c in escaped)
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def to_text(frame: pd.DataFrame) -> str:
+    """The frame of `tables.to_frame` as Markdown tables, which read well on a terminal too."""
+    if frame.empty:
+        return "no records"
+    return "\n\n".join(f"### {title}\n\n{_markdown(table)}" for title, table in _tables(frame))
+
+
+def to_latex(frame: pd.DataFrame) -> str:
+    """The frame as LaTeX tables of no packages, to be \\input where they shall stand."""
+    return "\n".join(_latex(title, table) for title, table in _tables(frame))
+
+
+def verdicts_text(verdicts: Sequence[Verdict]) -> str:
+    """Markdown: a heading, and a list of verdicts under every claim; nothing where there are none."""
+    if not verdicts:
+        return ""
+    parts = ["### The paper's claims, judged by these rows"]
+    for text, members in groupby(verdicts, key=lambda verdict: verdict.claim.text):
+        lines = [f"- {escape_markdown(wording.pair_of(v))}: **{v.verdict}** ({wording.judged(v)})" for v in members]
+        parts.append(f"{text}:\n\n" + "\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _tables(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    if frame.empty:
+        return []
+    tables = {str(key): table for key, table in frame.groupby("table", sort=False)}
+    return [(table.title, tables[key]) for key, table in TABLES.items() if key in tables]
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    cells = _cells(table, escape_markdown, "**{}**".format)
+    return cells.to_markdown(index=False, disable_numparse=True)
+
+
+def _latex(title: str, table: pd.DataFrame) -> str:
+    cells = _cells(table, escape_latex, r"\textbf{{{}}}".format)
+    lines = [" & ".join(line) + r" \\" for line in cells.to_numpy()]
+    head = " & ".join(escape_latex(name) for name in cells.columns) + r" \\"
+    parts = [r"\begin{table}", rf"\caption{{{escape_latex(title)}}}", rf"\begin{{tabular}}{{{'l' * cells.shape[1]}}}"]
+    return "\n".join([*parts, r"\hline", head, r"\hline", *lines, r"\hline", r"\end{tabular}", r"\end{table}", ""])
+
+
+def _cells(table: pd.DataFrame, escape: Callable[[str], str], bold: Callable[[str], str]) -> pd.DataFrame:
+    lines = []
+    for line in table.to_dict("records"):
+        cells = {name: escape(text) for name, text in _texts(line).items()}
+        if line["best"]:
+            value = "accuracy (%)" if line["metric"] == "accuracy" else "test loss"
+            cells[value] = bold(cells[value])
+        lines.append(cells)
+    cells = pd.DataFrame(lines)
+    return cells.filter(items=[name for name in cells.columns if any(cells[name])])
+
+
+def _texts(line: dict[str, Any]) -> dict[str, str]:
+    metric = line["metric"]
+    value = wording.interval(line["value"], line["half_width"], metric) or ("diverged" if line["seeds"] else "failed")
+    return {
+        **{name: str(line[name]) for name in ("dataset", "task", "source", "way", "shot")},
+        "method": line["method"] + (" (T)" if line["transductive"] else ""),
+        "regularizer": line["regularizer"],
+        "settings": line["settings"],
+        "accuracy (%)": value if metric == "accuracy" else "",
+        "test loss": "" if metric == "accuracy" else value,
+        "over": f"{line['n']} {line['unit']}" if line["n"] else "",
+        "n": f"{line['problems']} {line['problem']} × {wording.count(line['seeds'], 'seeds')}" if line["seeds"] else "",
+        "pooled ±": wording.number(line["pooled_half_width"], metric),
+        "paper": wording.interval(line["paper"], line["paper_spread"], "accuracy"),
+        "difference": wording.interval(line["difference"], line["difference_half_width"], metric, "+"),
+        "pairs": f"{line['difference_n']} {line['difference_unit']}" if line["difference_n"] else "",
+        "p (Holm)": wording.p_value(line["holm"]),
+        "more": f"{line['more']:.0f}" if line["more"] > 0 else "",
+        "failures": wording.lost(line["failed"], line["diverged"], line["dropped"]),
+    }

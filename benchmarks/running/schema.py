@@ -1,0 +1,265 @@
+"""What a record says, part by part. Facts are at hand; results and details are read when somebody asks for them.
+
+Facts say what was run, on what, and how it ended. Results are the value on every single test problem. Details are
+curves, which only figures look at. What changes from one execution of a command to the next is `Measured`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from fewshot.registry import Plugin
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """Base of all parts: immutable, keyword-only, and no member that is not declared."""
+
+
+Point = Mapping[str, float | None]
+"""One point of a curve: numbers by name; None where a number was not finite and its absence means something."""
+
+
+class Measured(Part, frozen=True):
+    """What the same command does not always yield; outside the digest."""
+
+    train_seconds: float = 0.0
+    """Of meta-training or pre-training, validation included, or of the choice of a learning rate."""
+    test_seconds: float = 0.0
+    peak_memory_bytes: int | None = None
+    interruptions: int = 0
+    finished: str = ""
+    """Date and time in UTC, ISO 8601."""
+
+
+class Environment(Part, frozen=True):
+    """What a run was computed with."""
+
+    versions: dict[str, str]
+    commit: str | None
+    device: str
+    threads: int
+    plugins: tuple[Plugin, ...] = ()
+    """Plug-ins that brought something which the run used."""
+
+
+class DatasetFacts(Part, frozen=True):
+    """A prepared dataset."""
+
+    name: str
+    fingerprint: str
+
+
+class BackboneFacts(Part, frozen=True):
+    """A frozen backbone."""
+
+    name: str
+    sha256: str
+    dataset: str
+    origin: str
+
+
+class ManifestFacts(Part, frozen=True):
+    """Which episodes: everything that decides them, and the SHA-256 of their images' indices."""
+
+    dataset: str
+    fingerprint: str
+    split: str
+    way: int
+    shot: int
+    query: int
+    seed: int
+    count: int
+    sha256: str
+
+
+class ProtocolFacts(Part, frozen=True):
+    """Which test problems of the general track: everything that decides them, and its SHA-256."""
+
+    task: str
+    dataset: str
+    fingerprint: str
+    steps: int
+    initializations: int
+    seed: int
+    points: int
+    batch_size: int
+    task_facts: dict[str, Any]
+    """What the task says of its network and data."""
+    sha256: str
+
+
+class TestedEpisodes(Part, frozen=True):
+    """A few-shot learner on every test episode."""
+
+    episode: int
+    """Of meta-training, after which the learner was taken."""
+    correct: list[int]
+    """Correct queries of each test episode."""
+
+
+class FewShotResults(Part, frozen=True):
+    """Of the learner that validated best, and of the last one."""
+
+    best: TestedEpisodes
+    last: TestedEpisodes
+
+
+class FewShotDetails(Part, frozen=True):
+    """Curves of meta-training over episodes."""
+
+    curve: Sequence[Point]
+    validation: Sequence[Point]
+
+
+class TestRun(Part, frozen=True):
+    """One training of a network by the tested optimizer; ends with the last finite point."""
+
+    initialization: int
+    diverged_at: int | None
+    step: list[int]
+    train_loss: list[float]
+    test_loss: list[float]
+    train_accuracy: list[float] | None
+    test_accuracy: list[float] | None
+
+
+class TestedOptimizer(Part, frozen=True):
+    """An optimizer on every test problem."""
+
+    unroll: int
+    """Of meta-training, after which the optimizer was taken; 0 where it was not meta-trained here."""
+    runs: list[TestRun]
+
+
+class GeneralResults(Part, frozen=True):
+    """Of the optimizer that validated best, and of the last one."""
+
+    best: TestedOptimizer
+    last: TestedOptimizer
+
+
+class GridPoint(Part, frozen=True):
+    """A learning rate and its mean validation loss; None where a problem diverged."""
+
+    rate: float
+    validation_loss: float | None
+
+
+class ZeroStateUpdates(Part, frozen=True):
+    """Updates for states drawn around zero (Figure 7), in the order drawn, and the largest slope there."""
+
+    state: list[float]
+    update: list[float]
+    lipschitz: float
+
+
+class GeneralDetails(Part, frozen=True):
+    """Curves of meta-training over unrolls, the grid of learning rates, updates around zero."""
+
+    curve: Sequence[Point] = []
+    imitation: Sequence[Point] = []
+    validation: Sequence[Point] = []
+    stages: list[dict[str, int]] = []
+    grid: list[GridPoint] = []
+    smoothness: ZeroStateUpdates | None = None
+
+
+class PretrainingDetails(Part, frozen=True):
+    """Curves of pre-training over epochs."""
+
+    curve: Sequence[Point]
+    validation: Sequence[Point]
+
+
+class Facts(Part, frozen=True, tag_field="track"):
+    """What every record says."""
+
+    Results: ClassVar[Any]
+    Details: ClassVar[Any]
+
+    config: dict[str, Any]
+    """All options as JSON values."""
+    config_sha256: str
+    seed: int
+    dataset: DatasetFacts
+    environment: Environment
+
+
+class RunFacts(Facts, frozen=True, tag_field="track"):
+    """What both tracks say."""
+
+    status: Literal["finished", "failed"]
+    failure: str | None
+    """Why it failed."""
+    meta_parameters: int
+
+
+class FewShotTraining(Part, frozen=True):
+    """How meta-training went."""
+
+    episode: int
+    skipped: int
+    best_episode: int
+    best_accuracy: float
+    """-1 where no validation gave finite logits."""
+
+
+class FewShotFacts(RunFacts, frozen=True, tag_field="track", tag="few_shot"):
+    """A run of `benchmarks.run`."""
+
+    Results = FewShotResults
+    Details = FewShotDetails
+
+    transductive: bool
+    backbone: BackboneFacts | None
+    manifests: dict[str, ManifestFacts]
+    """By split: val, test."""
+    queries_per_episode: int
+    training: FewShotTraining
+
+
+class GeneralTraining(Part, frozen=True):
+    """How meta-training went."""
+
+    unroll: int
+    skipped: int
+    best_unroll: int
+    best_loss: float | None
+
+
+class GeneralFacts(RunFacts, frozen=True, tag_field="track", tag="general"):
+    """A run of `benchmarks.optimize`."""
+
+    Results = GeneralResults
+    Details = GeneralDetails
+
+    protocol: ProtocolFacts
+    training: GeneralTraining | None
+    """None where nothing was meta-trained."""
+    rate: float | None = None
+    """Learning rate of a hand-designed optimizer, chosen on validation."""
+
+
+class PretrainingTraining(Part, frozen=True):
+    """How pre-training went."""
+
+    step: int
+    best_step: int
+    best_accuracy: float
+
+
+class PretrainingFacts(Facts, frozen=True, tag_field="track", tag="pretraining"):
+    """A run of `benchmarks.pretrain`."""
+
+    Results = type(None)
+    Details = PretrainingDetails
+
+    processes: int
+    bfloat16: bool
+    training: PretrainingTraining
+
+
+AnyFacts = FewShotFacts | GeneralFacts | PretrainingFacts
