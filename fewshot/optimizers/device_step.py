@@ -47,7 +47,8 @@ class DeviceStep:
         self._advance_rows = advance
         self._sizes = [buffers.places[m.parameter].stop - buffers.places[m.parameter].start for m in moves]
         parts = [(local_gradient(move.parameter), move) for move in moves]
-        self._flat = torch.cat([_vector(-g if m.maximize else g) for g, m in parts if g is not None])
+        self._flat = buffers.vector[: sum(self._sizes)]
+        torch.cat([_vector(-g if m.maximize else g) for g, m in parts if g is not None], out=self._flat)
         self._bad: Tensor | None = None
 
     def leave_out_nonfinite(self) -> None:
@@ -58,12 +59,11 @@ class DeviceStep:
     def squares(self, process_group: Any) -> Iterator[tuple[Groups, float, float]]:
         """How parameters are divided, and of those, the sum of squares of the gradient and the number of weights."""
         kinds = [groups_of(move.parameter, process_group) for move in self._moves]
-        square = self._flat.square()
         if len(set(kinds)) == 1:
-            yield kinds[0], *_sums(square, self._bad)
+            yield kinds[0], *_sums(self._flat, self._bad)
             return
         bad = [None] * len(kinds) if self._bad is None else self._bad.split(self._sizes)
-        for kind, part, left_out in zip(kinds, square.split(self._sizes), bad, strict=True):
+        for kind, part, left_out in zip(kinds, self._flat.split(self._sizes), bad, strict=True):
             yield kind, *_sums(part, left_out)
 
     def take(self, mean_square: float) -> None:
@@ -126,7 +126,7 @@ class DeviceStep:
 
     def _blocks(self) -> Iterator[tuple[slice, slice]]:
         """Pieces of the weights: where they lie in the buffers, and in the vectors here."""
-        start, size = 0, blocks.CPU_BLOCK if self._flat.device.type == "cpu" else blocks.BLOCK
+        start, size = 0, _block_size(self._flat.device)
         for run in self._runs():
             for block in blocks.blocks(run.stop - run.start, size):
                 place = slice(run.start + block.start, run.start + block.stop)
@@ -170,7 +170,12 @@ def _vector(tensor: Tensor) -> Tensor:
     return tensor.detach().reshape(-1).float()
 
 
-def _sums(square: Tensor, bad: Tensor | None) -> tuple[float, int]:
-    dtype = torch.float32 if square.device.type == "mps" else torch.float64
-    count = len(square) if bad is None else len(square) - int(bad.sum())
-    return float(square.sum(dtype=dtype)), count
+def _sums(gradient: Tensor, bad: Tensor | None) -> tuple[float, int]:
+    """The sum of squares and the number of weights, without those that are left out, whose gradient is zero here."""
+    dtype = torch.float32 if gradient.device.type == "mps" else torch.float64
+    squares = [part.square().sum(dtype=dtype) for part in gradient.split(_block_size(gradient.device))]
+    return float(torch.stack(squares).sum()), len(gradient) - (0 if bad is None else int(bad.sum()))
+
+
+def _block_size(device: torch.device) -> int:
+    return blocks.CPU_BLOCK if device.type == "cpu" else blocks.BLOCK

@@ -88,6 +88,8 @@ class StateBuffers:
         self.memory = [torch.empty(rows, dtype=torch.float32, device=device) for _ in names.memory]
         self.hidden = [torch.empty(units, stride, dtype=hidden_dtype, device=device)[:, :rows] for units in names.units]
         self.seen = torch.empty(rows, dtype=hidden_dtype, device=device) if names.seen else None
+        self.vector = torch.empty(rows, dtype=torch.float32, device=device)
+        """Room for a number a weight within a step: fresh memory would cost more than what is done with it."""
         self.all_seen = self.seen is None
         """Whether every weight has had a gradient other than zero; false is always right."""
         lines = [*self.memory, *(unit for part in self.hidden for unit in part)]
