@@ -61,6 +61,24 @@ class StateNames:
         return found | {name: torch.ones(parameter.shape) for name in self.seen}
 
 
+class Unseen:
+    """Hides a parameter's state from the base class of optimizers, which would round it to the parameter's type."""
+
+    def __init__(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+
+def cloned(state: dict[str, Any]) -> dict[str, Any]:
+    """A state whose tensors have a memory of their own: a view of buffers would be pickled with all of them."""
+
+    def clone(value: Any) -> Any:
+        if isinstance(value, list):
+            return [clone(each) for each in value]
+        return value.clone() if isinstance(value, Tensor) else value
+
+    return {name: clone(value) for name, value in state.items()}
+
+
 class StateBuffers:
     """The states of parameters on one device, side by side; what the optimizer shows of each are views.
 

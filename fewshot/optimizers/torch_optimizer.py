@@ -19,7 +19,7 @@ from fewshot.optimizers.device_step import DeviceStep, Move
 from fewshot.optimizers.fast.native import NativeStep
 from fewshot.optimizers.optimizer_file import load_optimizer
 from fewshot.optimizers.parameter_groups import check_group, rates, renamed
-from fewshot.optimizers.parameter_state import StateBuffers, StateNames
+from fewshot.optimizers.parameter_state import StateBuffers, StateNames, Unseen, cloned
 from fewshot.optimizers.shards import Groups, check_shards, groups_of, pooled, zero_redundancy_group
 from fewshot.weights_file import weights_sha256
 
@@ -45,8 +45,8 @@ class LearnedOptimizer(torch.optim.Optimizer):
     A gradient that is not finite spreads nowhere: by default the whole step is left undone, and counted in
     `skipped_steps`; with `nonfinite="leave_out"` the step is taken without the weights whose gradient it is.
 
-    Whatever the type of the parameters, the state is float32: for `simple`, 80 bytes a weight. `state[parameter]` holds
-    tensors of the parameter's shape. `step` computes in float32 and outside of any autocast.
+    Whatever the type of the parameters, the state is float32: for `simple`, 80 bytes a weight, and 4 that are not saved.
+    `state[parameter]` holds tensors of the parameter's shape. `step` computes in float32 and outside of any autocast.
     """
 
     def __init__(
@@ -229,7 +229,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
             handle.remove()
 
     def _with_copies(self, state_dict: dict[str, Any]) -> dict[str, Any]:
-        return {**state_dict, "state": {key: _cloned(state) for key, state in state_dict["state"].items()}}
+        return {**state_dict, "state": {key: cloned(state) for key, state in state_dict["state"].items()}}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continue exactly where another instance's `state_dict()` was taken, one of version 0.1.0 too.
@@ -253,7 +253,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
                 "this state belongs to another learned optimizer (its weights have another hash); make the "
                 "LearnedOptimizer with the name or file that it was made with"
             )
-        states = {key: _Unseen(_cloned(state)) for key, state in state_dict["state"].items()}
+        states = {key: Unseen(cloned(state)) for key, state in state_dict["state"].items()}
         return {**state_dict, "state": states, "param_groups": [self.defaults | renamed(group) for group in groups]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -267,7 +267,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
             state = {**state, "defaults": defaults | renamed(state["defaults"])}
         states: defaultdict[Any, Any] = defaultdict(dict)
         for key, found in state["state"].items():
-            states[key] = found.state if isinstance(found, _Unseen) else found
+            states[key] = found.state if isinstance(found, Unseen) else found
             if isinstance(key, Tensor) and states[key]:
                 states[key] = self._of_parameter(key, states[key])
         super().__setstate__({**state, "state": states, "param_groups": groups})
@@ -282,30 +282,13 @@ class LearnedOptimizer(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         own = ("core", "nonfinite", "state_dtype", "skipped_steps")
-        states = defaultdict(dict, {key: _cloned(state) for key, state in self.state.items()})
+        states = defaultdict(dict, {key: cloned(state) for key, state in self.state.items()})
         lost = {"process_group": None if self.process_group is None else _LOST}
         return {**super().__getstate__(), "state": states, **{name: getattr(self, name) for name in own}, **lost}
 
 
 _LOST = "lost"
 """The process group of a copy: process groups cannot be copied, and without one the copy must not step."""
-
-
-class _Unseen:
-    """Hides a parameter's state from the base class."""
-
-    def __init__(self, state: dict[str, Any]) -> None:
-        self.state = state
-
-
-def _cloned(state: dict[str, Any]) -> dict[str, Any]:
-    # a view of the buffers would be pickled with all of them
-    def clone(value: Any) -> Any:
-        if isinstance(value, list):
-            return [clone(each) for each in value]
-        return value.clone() if isinstance(value, Tensor) else value
-
-    return {name: clone(value) for name, value in state.items()}
 
 
 @contextlib.contextmanager
