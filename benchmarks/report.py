@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,18 +12,20 @@ import tyro
 
 from benchmarks.reporting.claims import judge
 from benchmarks.reporting.compare import compare
+from benchmarks.reporting.folding import terminal_width
 from benchmarks.reporting.groups import choose, groups_of
 from benchmarks.reporting.kinds import make_plots
 from benchmarks.reporting.read import load
 from benchmarks.reporting.render_html import to_html
 from benchmarks.reporting.render_matplotlib import write_figures
-from benchmarks.reporting.render_text import to_latex, to_text, verdicts_text
+from benchmarks.reporting.render_text import notes_text, to_latex, to_text, verdicts_text
 from benchmarks.reporting.rows import Row
 from benchmarks.reporting.tables import select, sort, to_frame
-from benchmarks.reporting.wording import NOTES
+from benchmarks.running.command import parse_as
 from benchmarks.running.record import DEFAULT_RESULTS
-from fewshot.console import run_command
+from fewshot.console import run_command, say
 from fewshot.files import write_text
+from fewshot.registry import load_plugins
 
 Format = Literal["md", "csv", "tex", "html", "figures"]
 FORMATS: tuple[Format, ...] = ("md", "csv", "tex", "html", "figures")
@@ -46,13 +49,16 @@ class ReportCommand:
     """Experiments with figures and charts, those of most runs; default: all up to 40, of more only 4."""
     format: tuple[Format, ...] = FORMATS
     """What is written."""
+    plugin: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Python file or module that registers tables or claims (docs/plugins.md); may be given more than once."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables; write what is asked for."""
-    command = tyro.cli(ReportCommand, prog="python -m benchmarks.report", args=arguments)
+    command = parse_as(ReportCommand, ReportCommand(), "benchmarks.report", arguments)
+    load_plugins(command.plugin)
     text, paths = write_report(load(command.runs), command)
-    print(f"{text}\n\nwritten to {', '.join(map(str, paths))}")
+    say(f"{text}\n\nwritten to {', '.join(map(str, paths))}")
 
 
 def write_report(
@@ -67,7 +73,7 @@ def write_report(
         kinds: of figures; None: all that the rows allow.
 
     Returns:
-        The text of the tables, and what was written.
+        The text of the tables, as wide as the terminal, and what was written.
     """
     comparisons = compare(rows)
     frame = select(to_frame(rows, comparisons), command.where)
@@ -75,7 +81,13 @@ def write_report(
     if command.sort is not None:
         frame = sort(frame, command.sort, command.reverse)
     verdicts = judge(rows, shown, comparisons)
-    text = "\n\n".join(filter(None, (f"# {title}" if title else "", to_text(frame), NOTES, verdicts_text(verdicts))))
+
+    @cache  # for the file and, where that is no terminal, standard output
+    def text(width: int | None) -> str:
+        heading = f"# {title}" if title else ""
+        parts = heading, to_text(frame, width), notes_text(width), verdicts_text(verdicts, width)
+        return "\n\n".join(filter(None, parts))
+
     visible = {row.key for row in shown}
     comparisons = [comparison for comparison in comparisons if comparison.row.key in visible]
     choice = choose(groups_of(shown), comparisons, command.drawn)
@@ -83,7 +95,7 @@ def write_report(
     if {"html", "figures"} & set(command.format):
         plots = make_plots(choice, None if "html" in command.format else kinds)
     contents = {
-        "md": lambda: text + "\n",
+        "md": lambda: text(None) + "\n",
         "csv": lambda: frame.to_csv(index=False),
         "tex": lambda: (f"% {title}\n" if title else "") + to_latex(frame),
         "html": lambda: to_html(choice.groups, comparisons, verdicts, plots, choice.note, title),
@@ -97,7 +109,7 @@ def write_report(
             paths.append(command.out / ("report.html" if name == "html" else f"tables.{name}"))
             write_text(paths[-1], contents[name]())
     notes = [choice.note] * bool(choice.note and {"html", "figures"} & set(command.format))
-    return "\n\n".join([text, *notes]), paths
+    return "\n\n".join([text(terminal_width()), *notes]), paths
 
 
 if __name__ == "__main__":

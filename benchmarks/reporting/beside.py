@@ -2,39 +2,55 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.reporting.folding import terminal_width
 from benchmarks.reporting.read import load_files, rows_of
 from benchmarks.reporting.render_text import to_text
+from benchmarks.reporting.rows import Row
 from benchmarks.reporting.tables import sort, to_frame
 from benchmarks.running.record import RECORD_NAME, Record
 
 
 def table_beside(results: Path, records: Sequence[Record]) -> str:
-    """The tables of some runs beside what else lies in a folder of results.
+    """The table of some runs of one track beside what else lies in a folder of results, as wide as the terminal.
 
-    A few-shot row stands beside those that differ from it in the regularizer alone, with their differences, whichever
-    of them was run last; a row of the general track beside all that was tested on the same problems, best first.
+    Args:
+        results: folder of all runs.
+        records: of one command.
+    """
+    rows = rows_beside(results, records)
+    frame, first = to_frame(rows), rows[0]
+    if first.track == "general":
+        return to_text(sort(frame, "value", reverse=first.higher_is_better), terminal_width(), first.on)
+    return to_text(frame, terminal_width())
+
+
+def rows_beside(results: Path, records: Sequence[Record]) -> list[Row]:
+    """The rows of some records, and what they are to be compared with.
+
+    A few-shot row stands beside those that differ from it in the regularizer alone, whichever of them was run last; a
+    row of the general track beside all that was tested on the same problems. Only folders whose names say that they
+    may matter are read.
 
     Args:
         results: folder of all runs.
         records: of one command.
     """
     own = rows_of(records)
-    few_shot = own[0].track == "few_shot"
-    partners, tests = {row.partner for row in own}, {row.tested_on for row in own}
-    candidates = sorted(path for pattern in _patterns(records, few_shot) for path in results.glob(pattern))
-    rows = load_files(list(dict.fromkeys(candidates)))
-    rows = [row for row in rows if (row.partner in partners if few_shot else row.tested_on in tests)]
-    frame = to_frame(rows)
-    return to_text(frame if few_shot else sort(frame, "value", reverse=own[0].higher_is_better))
+    partners = {row.partner for row in own if row.track == "few_shot"}
+    tests = {row.tested_on for row in own if row.track == "general"}
+    written = {record.path for record in records if record.path is not None}
+    found = (path for row in own for path in results.glob(f"{_folders(row)}/seed*/{RECORD_NAME}"))
+    rows = load_files(sorted({*written, *found}), lambda run: run.partner in partners or run.tested_on in tests)
+    return rows or own
 
 
-def _patterns(records: Sequence[Record], few_shot: bool) -> set[str]:
-    """Where records that may matter lie: the name of a folder begins with what is run."""
-    if not few_shot:
-        return {f"general-*/seed*/{RECORD_NAME}"}
-    configs = [record.facts.config for record in records]
-    names = {"{method}-*-{dataset}-{way}way-{shot}shot-*".format(**config) for config in configs}
-    return {f"{name}/seed*/{RECORD_NAME}" for name in names}
+def _folders(row: Row) -> str:
+    """Pattern of the folders of runs that may stand beside a row: their names begin with what is run."""
+    if row.track == "general":
+        return f"general-*-{glob.escape(str(row.labels['task']))}-*"
+    names = {name: glob.escape(str(value)) for name, value in row.labels.items()}
+    return "{method}-*-{dataset}-{way}way-{shot}shot-*".format(**names)

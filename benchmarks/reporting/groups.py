@@ -75,7 +75,7 @@ def groups_of(rows: Sequence[Row]) -> list[Group]:
     slugs: dict[str, int] = {}
     groups = []
     for members in found.values():
-        slug = re.sub(r"[^a-z0-9]+", "-", members[0].on.lower()).strip("-")[:60] or "test"
+        slug = re.sub(r"[^a-z0-9]+", "-", members[0].on.lower()).strip("-")[:80] or "test"
         slugs[slug] = slugs.get(slug, 0) + 1
         groups.append(Group(members[0].on, slug if slugs[slug] == 1 else f"{slug}-{slugs[slug]}", tuple(members)))
     return groups

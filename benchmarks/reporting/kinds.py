@@ -11,7 +11,7 @@ from benchmarks.reporting import wording
 from benchmarks.reporting.compare import Comparison, unpaired
 from benchmarks.reporting.curves import LONG, Band, histogram, optimizee_curve, thin, training_curve
 from benchmarks.reporting.groups import Choice, Group
-from benchmarks.reporting.plots import Axis, ForestLine, Line, Panel, Plot
+from benchmarks.reporting.plots import Axis, ForestLine, Form, Line, Panel, Plot
 from benchmarks.reporting.rows import Row
 from benchmarks.running.parallel import mapped
 from benchmarks.running.schema import FewShotDetails, GeneralDetails, ZeroStateUpdates
@@ -231,7 +231,8 @@ def _episodes(group: Group) -> Plot | None:
             legend = f"{row.label}, {len(values)} episodes, mean {values.mean():.2f} %"
             q1, q2, q3 = map(float, np.percentile(values, [25, 50, 75]))
             look = (row.label, legend, row.method, row.regularizer, row.style)
-            lines.append(Line(*look, *histogram(values), quartiles=(q1, q2, q3), mean=float(values.mean())))
+            edges, share = histogram(values)
+            lines.append(Line(*look, edges, share, quartiles=(q1, q2, q3), mean=float(values.mean())))
     panel = Panel("episodes", Axis("accuracy of a test episode (%)"), Axis("share of episodes (%)"), lines)
     note = "With several seeds, each episode's mean over them."
     return _plot("episodes", group, "Test episodes", [[panel]], note, "histograms")
@@ -245,8 +246,9 @@ def _cost(group: Group) -> Plot | None:
         if len(seconds) and row.interval is not None:
             mean, half = row.interval.mean, row.interval.half_width
             look = (row.label, row.label, row.method, row.regularizer, row.style)
-            ends = [np.array([end]) for end in (mean - half, mean + half, seconds.min(), seconds.max())]
-            lines.append(Line(*look, np.array([np.median(seconds)]), np.array([mean]), *ends))
+            place = np.array([np.median(seconds)]), np.array([mean])
+            low, high = np.array([mean - half]), np.array([mean + half])
+            lines.append(Line(*look, *place, low, high, seconds[[seconds.argmin()]], seconds[[seconds.argmax()]]))
     x = Axis("time of meta-training per seed (s, median)", "log")
     panel = Panel("cost", x, Axis(wording.result_name(group.rows[0])), lines)
     note = "Up and to the left is better. Bars: 95 % interval of the result, fastest to slowest seed."
@@ -256,7 +258,7 @@ def _cost(group: Group) -> Plot | None:
 
 
 def _plot(
-    kind: str, group: Group, title: str, panels: Sequence[Sequence[Panel]], note: str, form: str = "lines"
+    kind: str, group: Group, title: str, panels: Sequence[Sequence[Panel]], note: str, form: Form = "lines"
 ) -> Plot | None:
     kept = [found for row in panels if (found := [panel for panel in row if panel])]
     if not kept:

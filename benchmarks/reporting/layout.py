@@ -44,7 +44,11 @@ class Line:
     @property
     def over(self) -> str:
         """What the result is of; empty without one."""
-        return "" if self.row.interval is None else wording.sample(self.row)
+        return (
+            ""
+            if self.row.interval is None
+            else wording.sample(self.row.problems, self.row.problem, len(self.row.values))
+        )
 
     @property
     def lost(self) -> str:

@@ -10,6 +10,9 @@ import numpy as np
 
 from benchmarks.reporting.style import LineStyle
 
+Form = Literal["lines", "points", "histograms", "forest"]
+"""How the lines of a plot are drawn."""
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -89,7 +92,7 @@ class Plot:
     """One figure, or one chart of the page."""
 
     kind: str
-    form: Literal["lines", "points", "histograms", "forest"]
+    form: Form
     name: str
     """For file names and links; begins with the kind."""
     title: str

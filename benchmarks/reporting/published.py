@@ -28,7 +28,7 @@ class Table:
 
 
 TABLES: Registry[Table] = Registry("table")
-"""In the order of the report. A row stands in the first that holds it, or in one of its method alone."""
+"""In the order of the report. A row stands in the first that holds it, or else in one of its method alone."""
 
 STEPS = 10_000
 """Of the optimizee in table 1: a 3-layer CNN on CIFAR-10."""
@@ -69,8 +69,12 @@ def _simple(row: Row) -> bool:
     return row.track == "general" and row.method == "simple" and not row.source
 
 
+def _other_optimizer(row: Row) -> bool:
+    return row.track == "general" and (row.hand_designed or row.method in ("simple", "dm", "rnnprop"))
+
+
 def _table1(row: Row) -> Published | None:
-    same = row.labels["task"] == "cifar10_cnn" and row.test["steps"] == STEPS
+    same = row.labels["task"] == "cifar10_cnn" and row.config["test"]["steps"] == STEPS
     return TABLE1.get(row.regularizer) if same else None
 
 
@@ -81,15 +85,24 @@ def _tables23(row: Row) -> Published | None:
 TABLES.register("table1", Table("Table 1: regularizers of SimpleOptimizer", _simple, _table1))
 TABLES.register("table2", Table("Table 2: Meta-LSTM", _few_shot("meta_lstm"), _tables23))
 TABLES.register("table3", Table("Table 3: SIB", _few_shot("sib"), _tables23))
-TABLES.register("few_shot", Table("Few-shot learning, other methods", lambda row: row.track == "few_shot"))
-TABLES.register("general", Table("General training, other optimizers", lambda row: row.track == "general"))
+TABLES.register("few_shot", Table("Few-shot learning, other methods", _few_shot("protonet", "maml")))
+TABLES.register("general", Table("General training, other optimizers", _other_optimizer))
 
 
 def table_of(row: Row) -> str:
     """Key of the table in which a row stands."""
-    return next(key for key, table in TABLES.items() if table.holds(row))
+    return next((key for key, table in TABLES.items() if table.holds(row)), f"{row.track}/{row.method}")
+
+
+def title_of(key: str) -> str:
+    """Title of a table; of one of a method alone, derived from its name."""
+    if key in TABLES:
+        return TABLES[key].title
+    track, _, method = key.partition("/")
+    return f"{'Few-shot learning' if track == 'few_shot' else 'General training'}: {method}"
 
 
 def published(row: Row) -> Published | None:
     """What the paper prints for the experiment that a row repeats."""
-    return TABLES[table_of(row)].published(row)
+    table = TABLES.get(table_of(row))
+    return None if table is None else table.published(row)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.reporting.naming import flat
 from benchmarks.reporting.rows import Row, group
 from benchmarks.running.identity import config_sha256
 from benchmarks.running.parallel import mapped
@@ -34,8 +35,8 @@ def load(folders: Sequence[Path]) -> list[Row]:
     return load_files(list(find_records(folders)))
 
 
-def load_files(paths: Sequence[Path]) -> list[Row]:
-    """As `load`, of records by their files."""
+def load_files(paths: Sequence[Path], keep: Callable[[Row], bool] = lambda run: True) -> list[Row]:
+    """As `load`, of records by their files; of these only runs (rows of one record) that are to be kept."""
     runs = []
     with mapped(_read, paths, least=500, chunk=50) as found, progress() as display:
         task = display.add_task("records", total=len(paths), note="")
@@ -43,7 +44,7 @@ def load_files(paths: Sequence[Path]) -> list[Row]:
             display.advance(task)
             if isinstance(run, str):
                 print(f"left out: {run}", file=sys.stderr)
-            elif run is not None:
+            elif run is not None and keep(run):
                 runs.append(run)
     return group(runs)
 
@@ -93,10 +94,10 @@ def _few_shot(record: Record, facts: FewShotFacts) -> Row:
         metric="accuracy",
         problem="episodes",
         on=f"{config['dataset']}, {config['way']}-way {config['shot']}-shot",
-        test={"way": manifest.way, "shot": manifest.shot, "episodes": manifest.count, "query": manifest.query},
+        test={"episodes": manifest.count, "query": manifest.query, "test.seed": manifest.seed},
         tested_on=tested_on,
         partner=(config_sha256(_plain(config)), *tested_on, backbone),
-        hashes=_short(data=tested_on[0], test=tested_on[1]) | (_short(backbone=backbone) if backbone else {}),
+        hashes={"data": tested_on[0], "test": tested_on[1], "backbone": backbone},
         hand_designed=False,
         transductive=facts.transductive,
         values={} if values is None else {facts.seed: values},
@@ -129,11 +130,20 @@ def _general(record: Record, facts: GeneralFacts) -> Row:
         metric="accuracy" if values is None or accuracies is not None else "loss",
         problem="initializations",
         on=f"{config['task']}, {facts.protocol.steps:,} steps",
-        test={"steps": facts.protocol.steps, "initializations": facts.protocol.initializations},
+        test={
+            "initializations": facts.protocol.initializations,
+            "points": facts.protocol.points,
+            "batch_size": facts.protocol.batch_size,
+            "test.seed": facts.protocol.seed,
+            **flat(facts.protocol.task_facts),
+        },
         tested_on=tested_on,
         partner=(config_sha256(plain), *tested_on),
-        hashes=_short(data=tested_on[0], test=tested_on[1])
-        | (_short(**{"transfer.config_sha256": str(transfer["config_sha256"])}) if transfer else {}),
+        hashes={
+            "data": tested_on[0],
+            "test": tested_on[1],
+            "source": str(transfer["config_sha256"]) if transfer else "",
+        },
         hand_designed=config["core"] is None,
         transductive=False,
         values={} if values is None else {seed: values},
@@ -143,10 +153,12 @@ def _general(record: Record, facts: GeneralFacts) -> Row:
 
 def _final(runs: Sequence[TestRun], curve: Callable[[TestRun], Sequence[float] | None]) -> np.ndarray | None:
     """[initializations], NaN where a run diverged; None where the task has no such number."""
-    curves = [curve(run) for run in runs]
-    if any(values is None for values in curves):
-        return None
-    last = [np.nan if run.diverged_at is not None else values[-1] for run, values in zip(runs, curves, strict=True)]
+    last = []
+    for run in runs:
+        values = curve(run)
+        if values is None:
+            return None
+        last.append(np.nan if run.diverged_at is not None else values[-1])
     return np.asarray(last, dtype=np.float64)
 
 
@@ -156,8 +168,3 @@ def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _without(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in names}
-
-
-def _short(**hashes: str) -> dict[str, str]:
-    """Short enough to be read."""
-    return {name: value[:8] for name, value in hashes.items()}

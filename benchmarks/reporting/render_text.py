@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.reporting import wording
+from benchmarks.reporting import folding, wording
 from benchmarks.reporting.claims import Verdict
-from benchmarks.reporting.published import TABLES
+from benchmarks.reporting.published import TABLES, title_of
 
 _MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {c: f"\\{c}" for c in "\\|*`[]~$#!"}
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
@@ -44,11 +44,18 @@ def _one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def to_text(frame: pd.DataFrame) -> str:
-    """The frame of `tables.to_frame` as Markdown tables, which read well on a terminal too."""
+def to_text(frame: pd.DataFrame, width: int | None = None, title: str = "") -> str:
+    """The frame of `tables.to_frame` as Markdown tables, which read well on a terminal too.
+
+    Args:
+        frame: its numbers.
+        width: of the terminal; None: lines are as long as they need to be.
+        title: of all rows as one table; empty: the tables in which they stand.
+    """
     if frame.empty:
         return "no records"
-    return "\n\n".join(f"### {title}\n\n{_markdown(table)}" for title, table in _tables(frame))
+    tables = [(title, frame)] if title else _tables(frame)
+    return "\n\n".join(f"### {escape_markdown(name)}\n\n{_markdown(table, width)}" for name, table in tables)
 
 
 def to_latex(frame: pd.DataFrame) -> str:
@@ -56,14 +63,19 @@ def to_latex(frame: pd.DataFrame) -> str:
     return "\n".join(_latex(title, table) for title, table in _tables(frame))
 
 
-def verdicts_text(verdicts: Sequence[Verdict]) -> str:
+def notes_text(width: int | None = None) -> str:
+    """How the tables are to be read."""
+    return wording.NOTES if width is None else folding.lines(" ".join(wording.NOTES.split()), width)
+
+
+def verdicts_text(verdicts: Sequence[Verdict], width: int | None = None) -> str:
     """Markdown: a heading, and a list of verdicts under every claim; nothing where there are none."""
     if not verdicts:
         return ""
     parts = ["### The paper's claims, judged by these rows"]
     for text, members in groupby(verdicts, key=lambda verdict: verdict.claim.text):
         lines = [f"- {escape_markdown(wording.pair_of(v))}: **{v.verdict}** ({wording.judged(v)})" for v in members]
-        parts.append(f"{text}:\n\n" + "\n".join(lines))
+        parts.append(folding.lines(f"{text}:\n\n" + "\n".join(lines), width))
     return "\n\n".join(parts)
 
 
@@ -71,12 +83,12 @@ def _tables(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     if frame.empty:
         return []
     tables = {str(key): table for key, table in frame.groupby("table", sort=False)}
-    return [(table.title, tables[key]) for key, table in TABLES.items() if key in tables]
+    keys = [*(key for key in TABLES if key in tables), *(key for key in tables if key not in TABLES)]
+    return [(title_of(key), tables[key]) for key in keys]
 
 
-def _markdown(table: pd.DataFrame) -> str:
-    cells = _cells(table, escape_markdown, "**{}**".format)
-    return cells.to_markdown(index=False, disable_numparse=True)
+def _markdown(table: pd.DataFrame, width: int | None) -> str:
+    return folding.table(_cells(table, escape_markdown, "**{}**".format), width)
 
 
 def _latex(title: str, table: pd.DataFrame) -> str:
@@ -109,12 +121,12 @@ def _texts(line: dict[str, Any]) -> dict[str, str]:
         "settings": line["settings"],
         "accuracy (%)": value if metric == "accuracy" else "",
         "test loss": "" if metric == "accuracy" else value,
-        "over": f"{line['n']} {line['unit']}" if line["n"] else "",
-        "n": f"{line['problems']} {line['problem']} × {wording.count(line['seeds'], 'seeds')}" if line["seeds"] else "",
+        "over": wording.count(line["n"], line["unit"]) if line["n"] else "",
+        "n": wording.sample(line["problems"], line["problem"], line["seeds"]),
         "pooled ±": wording.number(line["pooled_half_width"], metric),
         "paper": wording.interval(line["paper"], line["paper_spread"], "accuracy"),
         "difference": wording.interval(line["difference"], line["difference_half_width"], metric, "+"),
-        "pairs": f"{line['difference_n']} {line['difference_unit']}" if line["difference_n"] else "",
+        "pairs": wording.count(line["difference_n"], line["difference_unit"]) if line["difference_n"] else "",
         "p (Holm)": wording.p_value(line["holm"]),
         "more": f"{line['more']:.0f}" if line["more"] > 0 else "",
         "failures": wording.lost(line["failed"], line["diverged"], line["dropped"]),

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.reporting import inference
-from benchmarks.reporting.naming import apart, tests_apart
+from benchmarks.reporting.naming import apart, flat, label
 from benchmarks.reporting.statistics import Interval
 from benchmarks.reporting.style import LineStyle, line_style
 from benchmarks.running.record import Record
+
+_HASHED = ("transfer.config_sha256",)
+"""Options that nobody can read; they are among `Row.hashes`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +35,7 @@ class Row:
     problem: str
     """What one value is measured on: episodes or initializations."""
     test: Mapping[str, Any]
-    """What decides the test problems."""
+    """What decides the test problems, but for their hash."""
     on: str
     """The test in words, such as "glyphs, 5-way 1-shot"; tests that would read alike are told apart by `group`."""
     tested_on: tuple[str, ...]
@@ -40,7 +43,7 @@ class Row:
     partner: tuple[str, ...]
     """Equal in rows that differ in their regularizer alone."""
     hashes: Mapping[str, str]
-    """Of what the configuration does not show: data, test problems, a backbone."""
+    """Of what the configuration does not show, or not in words: data, test, backbone, source."""
     hand_designed: bool
     """Nothing was meta-trained, so that its one seed stands for every seed."""
     transductive: bool
@@ -90,9 +93,7 @@ class Row:
     @property
     def label(self) -> str:
         """As in a legend, among rows on the same test."""
-        name = self.method if self.plain else f"{self.method} + {self.regularizer}"
-        notes = [f"from {self.source}"] * bool(self.source) + [self.local_settings] * bool(self.local_settings)
-        return f"{name} ({', '.join(notes)})" if notes else name
+        return label(self.method, self.regularizer, self.source, self.local_settings)
 
     @property
     def finished(self) -> list[Record]:
@@ -141,13 +142,27 @@ def group(runs: Iterable[Row]) -> list[Row]:
         (seed,) = run.records
         groups.setdefault(run.key, {})[seed] = run
     rows = [_joined([members[seed] for seed in sorted(members)]) for _, members in sorted(groups.items())]
-    rows = sorted(rows, key=lambda row: (row.track, *_order(row), row.partner))
-    settings = apart(rows, lambda row: (row.track, *row.labels.values()))
-    local = apart(rows, lambda row: (row.track, *row.labels.values(), *row.tested_on))
+    return _told_apart(sorted(rows, key=lambda row: (row.track, *_order(row), row.partner)))
+
+
+def _told_apart(rows: list[Row]) -> list[Row]:
+    """With words that tell apart rows, and tests, which would read alike."""
+    names = [(row.track, *row.labels.values()) for row in rows]
+    options = [_options(row) for row in rows]
+    hashes = [row.hashes for row in rows]
+    settings = apart(names, options, hashes)
+    local = apart([(*name, *row.tested_on) for name, row in zip(names, rows, strict=True)], options, hashes)
+    tested_on = [{name: row.hashes[name] for name in ("data", "test")} for row in rows]
+    tests = apart([row.on for row in rows], [row.test for row in rows], tested_on)
     return [
-        replace(row, settings=everywhere, local_settings=here, on=on)
-        for row, everywhere, here, on in zip(rows, settings, local, tests_apart(rows), strict=True)
+        replace(row, settings=everywhere, local_settings=here, on=f"{row.on}, {test}" if test else row.on)
+        for row, everywhere, here, test in zip(rows, settings, local, tests, strict=True)
     ]
+
+
+def _options(row: Row) -> dict[str, Any]:
+    shown = {name: value for name, value in flat(row.config).items() if name not in _HASHED}
+    return {**shown, "transductive": row.transductive}
 
 
 def _age(run: Row) -> tuple[str, str]:

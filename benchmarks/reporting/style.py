@@ -17,7 +17,14 @@ _REGULARIZERS = {
     "orthogonal": ("#B0568A", "#E39BC6", "top", "-open-dot"),
     "spectral": ("#A67C00", "#E6B93C", "bottom", "-dot"),
 }
+_OTHER_REGULARIZERS = (
+    ("#6A51A3", "#B3A2E0", "right", "-open-dot"),
+    ("#8C2D04", "#E89A6B", "right", "-open-dot"),
+    ("#41607A", "#9BB8D0", "right", "-open-dot"),
+)
 _METHODS = {"simple": 0, "dm": 1, "rnnprop": 2, "meta_lstm": 0, "sib": 1, "protonet": 2}
+_OTHER_METHODS = 3
+"""First shape of methods that are not built in."""
 _SHAPES = (("o", "circle"), ("s", "square"), ("^", "triangle-up"), ("D", "diamond"), ("v", "triangle-down"))
 _TINTS = (0.0, -0.35, 0.3, -0.2, 0.15)
 _HAND_DESIGNED = {
@@ -28,6 +35,12 @@ _HAND_DESIGNED = {
     "amsgrad": ("#2B7F78", "#63C5BB", (8, 3), "longdash", "p", "pentagon"),
     "rmsprop": ("#5B4BA0", "#A79BEA", (8, 2, 1, 2, 1, 2), "longdashdot", "d", "diamond-tall"),
 }
+_OTHER_HAND_DESIGNED = (
+    ("#8A3324", "#E0A090", (2, 1, 5, 1), "5px,1px,2px,1px", "1", "y-down-open"),
+    ("#1F5FA8", "#86B6EA", (3, 1, 1, 1, 1, 1), "3px,1px,1px,1px", "2", "y-up-open"),
+    ("#4E6B1F", "#B3CF7D", (10, 2, 2, 2), "10px,2px,2px,2px", "3", "y-left-open"),
+)
+"""Looks of what plug-ins bring, which nothing built in has."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +60,17 @@ class LineStyle:
 
 
 def line_style(method: str, regularizer: str, learned: bool) -> LineStyle:
-    """The style of a method with a regularizer; unknown names get one that depends on the name alone."""
+    """The style of a method with a regularizer.
+
+    Names that are not built in get a style that depends on the name alone, and that nothing built in has.
+    """
     if not learned:
-        known = list(_HAND_DESIGNED.values())
-        light, dark, dashes, dash, marker, symbol = _HAND_DESIGNED.get(method, known[_number(method) % len(known)])
+        other = _OTHER_HAND_DESIGNED[_number(method) % len(_OTHER_HAND_DESIGNED)]
+        light, dark, dashes, dash, marker, symbol = _HAND_DESIGNED.get(method, other)
         return LineStyle(light, dark, dashes, dash, marker, "full", symbol, 1.4)
-    known = list(_REGULARIZERS.values())
-    light, dark, fill, suffix = _REGULARIZERS.get(regularizer, known[2 + _number(regularizer) % (len(known) - 2)])
-    index = _METHODS.get(method, _number(method)) % len(_SHAPES)
+    other = _OTHER_REGULARIZERS[_number(regularizer) % len(_OTHER_REGULARIZERS)]
+    light, dark, fill, suffix = _REGULARIZERS.get(regularizer, other)
+    index = _METHODS.get(method, _OTHER_METHODS + _number(method) % (len(_SHAPES) - _OTHER_METHODS))
     marker, symbol = _SHAPES[index]
     tint = _TINTS[index]
     return LineStyle(_mixed(light, tint), _mixed(dark, abs(tint)), (), "solid", marker, fill, symbol + suffix, 1.9)

@@ -45,18 +45,18 @@ def p_value(p: float) -> str:
 
 def count(n: int, units: str) -> str:
     """Such as "5 seeds" or "1 seed"."""
-    return f"{n} {units if n != 1 else units.removesuffix('s')}"
+    return f"{n:,} {units if n != 1 else units.removesuffix('s')}"
 
 
-def sample(row: Row) -> str:
-    """The test problems of all runs."""
-    return f"{row.problems} {row.problem} × {count(len(row.values), 'seeds')}" if row.values else ""
+def sample(problems: int, problem: str, seeds: int) -> str:
+    """The test problems of all runs; empty where none finished."""
+    return f"{count(problems, problem)} × {count(seeds, 'seeds')}" if seeds else ""
 
 
 def lost(failed: int, diverged: int, dropped: int = 0) -> str:
     """What no mean counts; empty where that is nothing."""
-    counts = {"failed": failed, "diverged": diverged, "pairs dropped": dropped}
-    return ", ".join(f"{n} {what}" for what, n in counts.items() if n)
+    counts = [f"{n} {what}" for what, n in (("failed", failed), ("diverged", diverged)) if n]
+    return ", ".join([*counts, *([f"{count(dropped, 'pairs')} dropped"] if dropped else [])])
 
 
 def result_name(row: Row) -> str:
@@ -92,9 +92,9 @@ def said(comparison: Comparison) -> Said:
     diverged = f"{comparison.row.diverged} against {comparison.other.diverged} test runs diverged"
     return Said(
         f"{interval(d.mean, d.half_width, metric, '+')} {UNITS[metric]}",
-        f"{d.n} {d.unit}",
+        count(d.n, d.unit),
         p_value(comparison.p),
-        f"{d.dropped} pairs dropped, {diverged}" if d.dropped else "",
+        f"{count(d.dropped, 'pairs')} dropped, {diverged}" if d.dropped else "",
         _missing(comparison),
     )
 
@@ -103,7 +103,7 @@ def numbers(comparison: Comparison) -> str:
     """A comparison as briefly as a figure has room for it."""
     d = comparison.difference
     p = f", p = {p_value(comparison.p)}" if p_value(comparison.p) else ""
-    return f"{interval(d.mean, d.half_width, comparison.row.metric, '+')} (n = {d.n} {d.unit}{p})"
+    return f"{interval(d.mean, d.half_width, comparison.row.metric, '+')} (n = {count(d.n, d.unit)}{p})"
 
 
 def _missing(comparison: Comparison) -> str:
@@ -111,15 +111,13 @@ def _missing(comparison: Comparison) -> str:
         return ""
     if comparison.more is None:
         return "what would decide it cannot be told from these"
-    return f"{comparison.more} more {comparison.difference.unit} would show this difference at 80 % power"
+    more = count(comparison.more, f"more {comparison.difference.unit}")
+    return f"{more} would show this difference at 80 % power"
 
 
 def pair_of(verdict: Verdict) -> str:
-    """Who against whom."""
-    row, other = verdict.row, verdict.other
-    name = " ".join(str(label) for label in row.labels.values() if label != "")
-    settings = f" ({row.settings})" if row.settings else ""
-    return f"{name}{settings} against {other.method if other.hand_designed else other.regularizer}"
+    """Who against whom, on what."""
+    return f"{verdict.row.label} against {verdict.other.label} on {verdict.row.on}"
 
 
 def judged(verdict: Verdict) -> str:
@@ -129,5 +127,5 @@ def judged(verdict: Verdict) -> str:
     failed = verdict.row.failed + verdict.other.failed
     diverged = verdict.row.diverged + verdict.other.diverged
     return unpaired(verdict.row, verdict.other) or (
-        f"no test problem has a value of both, {failed} runs failed, {diverged} test runs diverged"
+        f"no test problem has a value of both, {count(failed, 'runs')} failed, {count(diverged, 'test runs')} diverged"
     )

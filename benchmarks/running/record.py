@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -246,4 +247,10 @@ def find_records(folders: Sequence[Path]) -> Iterator[Path]:
     for folder in folders:
         if not folder.exists():
             raise InputError(f"{folder} does not exist; give a folder of runs, such as results/runs")
-        yield from sorted([folder] if folder.is_file() else folder.rglob(RECORD_NAME))
+        yield from [folder] if folder.is_file() else sorted(_below(folder))
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for here, folders, files in os.walk(folder):  # several times as fast as rglob
+        if RECORD_NAME in files or RECORD_NAME in folders:
+            yield Path(here, RECORD_NAME)

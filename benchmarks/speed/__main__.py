@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Union
 
@@ -16,6 +17,7 @@ from benchmarks.speed.report import ReportSpeed, measure_report
 from benchmarks.speed.sampling import Sampling, measure_sampling
 from benchmarks.speed.sib import ExtractionSpeed, SIBSpeed, measure_extraction, measure_sib
 from fewshot.console import run_command, say
+from fewshot.registry import load_plugins
 
 MEASUREMENTS: dict[str, tuple[type, Callable[[Any], pd.DataFrame]]] = {
     "sampling": (Sampling, measure_sampling),
@@ -32,8 +34,13 @@ MEASUREMENTS: dict[str, tuple[type, Callable[[Any], pd.DataFrame]]] = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print a table."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    while "--plugin" in words[:-1]:  # before the name of the measurement or behind it
+        place = words.index("--plugin")
+        load_plugins([words[place + 1]])
+        del words[place : place + 2]
     choices = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, (kind, _) in MEASUREMENTS.items())
-    command: Any = parse_as(Union[choices], None, "benchmarks.speed", arguments)  # noqa: UP007  # pyright: ignore
+    command: Any = parse_as(Union[choices], None, "benchmarks.speed", words)  # noqa: UP007  # pyright: ignore
     measure = next(measure for kind, measure in MEASUREMENTS.values() if kind is type(command))
     frame = measure(command)
     say(frame.astype(object).where(frame.notna(), "").to_markdown(index=False, floatfmt=".4g"))

@@ -14,8 +14,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from fewshot.optimizers import LEARNED
-from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
+from fewshot.optimizers import LEARNED, NeuralOptimizer
+from fewshot.optimizers.plain import ByEquation
 from fewshot.optimizers.torch_optimizer import LearnedOptimizer
 from fewshot.regularizers import Regularizer, Smoothness, SmoothOptions, inner_step
 
@@ -104,7 +104,8 @@ def _network(name: str) -> nn.Module:
 
 
 def measure_cores(command: Cores) -> pd.DataFrame:
-    """A line a way to smooth: milliseconds an inner step, and how many times a plain one."""
+    """A line a way to smooth: milliseconds an inner step, how many times a plain one, and how many times as long it
+    takes by the core's equation alone, without what is written for speed."""
     _use(command.threads)
     core = LEARNED[command.optimizer](torch.Generator().manual_seed(0))
     regularizers = {"plain": Regularizer()}
@@ -112,18 +113,20 @@ def measure_cores(command: Cores) -> pd.DataFrame:
         regularizers["endpoints"] = Smoothness(SmoothOptions(maximum="endpoints"))
     regularizers["pgd"] = Smoothness(SmoothOptions(maximum="pgd"))
     unrolls = {name: _unroll(core, regularizer, command) for name, regularizer in regularizers.items()}
-    times = _alternate(unrolls, command.rounds)
+    plain = {f"{name} by equation": _unroll(ByEquation(core), each, command) for name, each in regularizers.items()}
+    times = _alternate(unrolls | plain, command.rounds)
     return pd.DataFrame(
         {
             "inner step": name,
-            "ms": 1000 * median(mine) / command.steps,
+            "ms": 1000 * median(times[name]) / command.steps,
             "times plain": _ratio(times, name, "plain"),
+            "by equation, times": _ratio(times, f"{name} by equation", name),
         }
-        for name, mine in times.items()
+        for name in regularizers
     )
 
 
-def _unroll(core: CoordinatewiseOptimizer, regularizer: Regularizer, command: Cores) -> Callable[[], Any]:
+def _unroll(core: NeuralOptimizer, regularizer: Regularizer, command: Cores) -> Callable[[], Any]:
     """An unroll on noise whose meta-loss depends on every step."""
     generator = torch.Generator().manual_seed(0)
     states = torch.randn(command.steps, command.rows, core.state_size, generator=generator)

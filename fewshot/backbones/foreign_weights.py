@@ -46,12 +46,12 @@ def import_weights(path: Path, backbone: str, channels: int, image_size: int) ->
         InputError: where the file cannot be read, holds anything but tensors, or does not fit the backbone.
     """
     expected = empty_backbone(backbone, channels, image_size).state_dict()
-    found = {translate(name): tensor for name, tensor in _state_dict(path).items()}
+    tensors = {translate(name): tensor for name, tensor in _state_dict(path).items()}
     for name in expected:
         if name.endswith("num_batches_tracked"):  # absent from files of torch < 0.4.1, and of no effect
-            found.setdefault(name, torch.zeros((), dtype=torch.long))
-    _compare(path, backbone, expected, found)
-    return {name: found[name].to(tensor.dtype) for name, tensor in expected.items()}
+            tensors.setdefault(name, torch.zeros((), dtype=torch.long))
+    _compare(path, backbone, expected, tensors)
+    return {name: tensors[name].to(tensor.dtype) for name, tensor in expected.items()}
 
 
 def translate(name: str) -> str:
@@ -72,9 +72,9 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     return content
 
 
-def _compare(path: Path, backbone: str, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
-    wrong = [name for name in expected if name not in found or found[name].shape != expected[name].shape]
-    wrong += [name for name in found if name not in expected]
+def _compare(path: Path, backbone: str, expected: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
+    wrong = [name for name in expected if name not in tensors or tensors[name].shape != expected[name].shape]
+    wrong += [name for name in tensors if name not in expected]
     if wrong:
         raise InputError(
             f"cannot import {path}: {len(wrong)} weights are missing, unknown or of another shape than in {backbone}"

@@ -41,6 +41,7 @@ class PretrainOptions:
     rate: float = 0.1
     """Learning rate of SGD with Nesterov momentum."""
     momentum: float = 0.9
+    """Nesterov momentum of that SGD."""
     weight_decay: float = 5e-4
     """Of all weights."""
     batch_size: int = 64
@@ -60,9 +61,11 @@ class PretrainOptions:
     validation_episodes: int = 1000
     """Fixed episodes of the validation split, nearest centroid; the backbone with the best mean is kept."""
     validation_way: int = 5
-    """Classes of a validation episode; support and query images of each follow."""
+    """Classes of a validation episode."""
     validation_shot: int = 1
+    """Its support images of a class."""
     validation_query: int = 15
+    """Its query images of a class."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "validate_every", "validation_episodes"):

@@ -77,11 +77,11 @@ class View:
             InputError: naming both sizes.
         """
         for split in dataset.splits.values():
-            found, wanted = split.shape[1:], (self.image_size, self.image_size, self.channels)
-            if found != wanted:
+            shape, wanted = split.shape[1:], (self.image_size, self.image_size, self.channels)
+            if shape != wanted:
                 raise InputError(
                     f"the backbone was trained on images of {_size(wanted)}, those of {dataset.name} are"
-                    f" {_size(found)}; pre-train one on them"
+                    f" {_size(shape)}; pre-train one on them"
                 )
 
 

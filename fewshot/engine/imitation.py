@@ -61,10 +61,10 @@ class Imitation(Unroll):
         super().__post_init__()
         self._teachers = [self.teacher(weights) for weights in self.weights]
 
-    def _truncation(self, weights: Sequence[float]) -> Truncation:
+    def _truncation(self, step_weights: Sequence[float]) -> Truncation:
         self._detach()
         total, distances, penalties = self.weights.new_zeros(()), [], []
-        for _ in weights:
+        for _ in step_weights:
             _, gradient = self._losses(self.step)
             update, penalty = self._update(gradient)
             steps = zip(self._teachers, self.weights, gradient, strict=True)
@@ -76,4 +76,6 @@ class Imitation(Unroll):
             self.weights = taught
             self.step += 1
         own = core_penalty(self.core, self.regularizer)
-        return Truncation(total + len(weights) * own, torch.stack(distances), torch.stack(penalties) + own.detach())
+        return Truncation(
+            total + len(step_weights) * own, torch.stack(distances), torch.stack(penalties) + own.detach()
+        )

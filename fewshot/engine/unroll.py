@@ -32,7 +32,7 @@ def step_weights(weighting: Weighting, truncation: int, length: int) -> list[flo
     """w_t of the steps of one truncation.
 
     Args:
-        weighting: linear: t = 1 … T within the truncation (section 4.1); authors_code: k T throughout truncation k,
+        weighting: linear: t = 1 … T within the truncation (section 4.3); authors_code: k T throughout truncation k,
             zero in the first; uniform: 1; last: 1 for the last step, else 0.
         truncation: k, counted from 0.
         length: T.
@@ -79,29 +79,31 @@ class Unroll:
         self._gradient: Tensor | None = None
         self._batches: tuple[int, list[Any]] = (-1, [])
 
-    def truncation(self, weights: Sequence[float]) -> Truncation:
-        """Advance by `len(weights)` steps; Eq. 5: Σ w_t (ℓ_t + λ R_t), each ℓ_t after its step.
+    def truncation(self, step_weights: Sequence[float]) -> Truncation:
+        """Advance by a step for each weight w_t; Eq. 5: Σ w_t (ℓ_t + λ R_t), each ℓ_t after its step.
 
         A penalty on the core itself counts once per step, so that λ means the same for every regularizer.
         """
         with contextlib.nullcontext() if self.recompute else self.core.unroll():
-            return self._truncation(weights)
+            return self._truncation(step_weights)
 
-    def _truncation(self, weights: Sequence[float]) -> Truncation:
+    def _truncation(self, step_weights: Sequence[float]) -> Truncation:
         self._detach()
         surrogate, losses, penalties = self.weights.new_zeros(()), [], []
-        for weight in weights:
+        for step_weight in step_weights:
             penalty = self._advance(self._observed())
             loss, slope = self._losses(self.step + (self.judged_on == "next"))
             self._gradient = slope if self.judged_on == "next" else None
             # the mean over networks, as everywhere: a larger meta-batch is a better estimate of the same
             pull = (slope * self.weights).sum() / len(self.problems)
-            surrogate = surrogate + weight * (pull + penalty)
+            surrogate = surrogate + step_weight * (pull + penalty)
             losses.append(loss.mean())
             penalties.append(penalty.detach())
             self.step += 1
         own = core_penalty(self.core, self.regularizer)
-        return Truncation(surrogate + sum(weights) * own, torch.stack(losses), torch.stack(penalties) + own.detach())
+        return Truncation(
+            surrogate + sum(step_weights) * own, torch.stack(losses), torch.stack(penalties) + own.detach()
+        )
 
     def _observed(self) -> Tensor:
         """The gradient [tasks, P] at the current weights on the step's batch."""
@@ -136,11 +138,11 @@ class Unroll:
         """Losses [tasks] of the current weights on the batches of `step`, and gradients [tasks, P]; no graph."""
         if self._batches[0] != step:  # with judged_on "same", a batch is needed twice in a row
             self._batches = step, [problem.batch(step) for problem in self.problems]
-        found = [
+        pairs = [
             loss_and_gradient(problem, weights, batch)
             for problem, weights, batch in zip(self.problems, self.weights, self._batches[1], strict=True)
         ]
-        losses, gradients = zip(*found, strict=True)
+        losses, gradients = zip(*pairs, strict=True)
         return torch.stack(losses), torch.stack(gradients)
 
     def _detach(self) -> None:

@@ -97,9 +97,9 @@ def digits(device: torch.device) -> Examples:
     """scikit-learn's 1 797 handwritten digits of 8×8 pixels, cut into 1 197, 300 and 300; nothing is downloaded."""
     from sklearn.datasets import load_digits
 
-    found: Any = load_digits()
-    images = torch.from_numpy((found.images * (255 / 16)).round().astype(np.uint8))[:, None].to(device)
-    test, rest = _cut(Part(images, torch.from_numpy(found.target).long().to(device)), 300)
+    bunch: Any = load_digits()
+    images = torch.from_numpy((bunch.images * (255 / 16)).round().astype(np.uint8))[:, None].to(device)
+    test, rest = _cut(Part(images, torch.from_numpy(bunch.target).long().to(device)), 300)
     val, train = _cut(rest, 300)
     return Examples("digits", "scikit-learn-1797", {"train": train, "val": val, "test": test})
 

@@ -109,7 +109,7 @@ class Classification(Task):
         return ClassificationProblem(self, train, held_out, seed, batch_size)
 
     def facts(self) -> dict[str, Any]:
-        classes = {stage: list(found) for stage, found in self.classes.items()} if self.classes else None
+        classes = {stage: list(chosen) for stage, chosen in self.classes.items()} if self.classes else None
         return {"weights": self.net.layout.total, "examples": self.examples.sizes(), "classes": classes}
 
 

@@ -131,6 +131,10 @@ class NeuralOptimizer(nn.Module):
         """
         raise NotImplementedError
 
+    def equation(self, state: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        """`forward` in the simplest torch, as the paper has it, where `forward` itself is written for speed."""
+        return self(state, hidden)
+
     def step(self, state: Tensor, hidden: Hidden) -> Step:
         """`forward`, with all that `response` can make use of."""
         return Step(state, hidden, *self(state, hidden))

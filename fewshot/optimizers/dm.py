@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fewshot.errors import InputError
 from fewshot.optimizers.coordinatewise import OMITTED_DEFAULT, check_hidden_size, check_output_scale
+from fewshot.optimizers.core import Hidden
 from fewshot.optimizers.fast.native import NativeStep
 from fewshot.optimizers.observe import LogSign
 from fewshot.optimizers.recurrent import TwoLayers
@@ -54,6 +55,10 @@ class DM(TwoLayers):
         super().__init__(generator, options, inputs=2)
         self.features = LogSign(self.options.p, self.options.scale_free)
         self.state_size = self.features.size
+
+    def equation(self, state: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        output, hidden = self.layers(state, hidden)
+        return self.options.output_scale * output, hidden
 
     def native_step(self) -> NativeStep | None:
         return self.native_layers() if type(self) is DM else None

@@ -5,12 +5,11 @@ Sachin Ravi, Hugo Larochelle, "Optimization as a Model for Few-Shot Learning", I
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from fewshot.optimizers.core import Hidden, NeuralOptimizer, Response, Step
+from fewshot.optimizers.fast.meta_lstm import AffineInGradient
 
 
 class MetaLSTM(NeuralOptimizer):
@@ -68,10 +67,6 @@ class MetaLSTM(NeuralOptimizer):
         lstm = torch.addmm(
             torch.addmm(self.lstm_bias, h, self.lstm_hidden), state[:, self.columns["features"]], self.lstm_input
         )
-        return self._finish(lstm, c, previous, state)
-
-    def _finish(self, lstm: Tensor, c: Tensor, previous: Tensor, state: Tensor) -> tuple[Tensor, Hidden]:
-        """From the LSTM's pre-activations [rows, 4 H] on."""
         gradient, weight = state[:, self.columns["gradient"]], state[:, self.columns["weight"]]
         take, keep, candidate, show = lstm.chunk(4, dim=1)
         c = keep.sigmoid() * c + take.sigmoid() * candidate.tanh()
@@ -90,15 +85,9 @@ class MetaLSTM(NeuralOptimizer):
         return (radius * self._learn(step)).square()
 
     def response(self, step: Step, columns: slice) -> Response:
-        if columns == self.columns["gradient"]:
-            return _AffineInGradient(step, self._learn(step))
-        h, c, previous = step.hidden
-        if columns == self.columns["features"]:
-            known = torch.addmm(self.lstm_bias, h, self.lstm_hidden)
-            return Response(
-                lambda features: self._finish(torch.addmm(known, features, self.lstm_input), c, previous, step.state)[0]
-            )
-        return super().response(step, columns)
+        if columns != self.columns["gradient"]:
+            return super().response(step, columns)
+        return AffineInGradient(step.update, step.state[:, columns], self._learn(step))
 
     def diagnostics(self, step: Step) -> dict[str, Tensor]:
         """Mean σ(i), the learned step size, and mean σ(f), how much of a weight is kept."""
@@ -108,17 +97,3 @@ class MetaLSTM(NeuralOptimizer):
     def _learn(self, step: Step) -> Tensor:
         """σ(i) of a step already taken: [rows]."""
         return step.next_hidden[2][:, 1].sigmoid()
-
-
-class _AffineInGradient(Response):
-    """u(g') = u(g) - σ(i) (g' - g), with its derivative."""
-
-    def __init__(self, step: Step, learn: Tensor) -> None:
-        self._learn = learn[:, None]
-        self._offset = step.update + self._learn * step.state[:, MetaLSTM.columns["gradient"]]
-
-    def __call__(self, values: Tensor) -> Tensor:
-        return self._offset - self._learn * values
-
-    def vjp(self, values: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        return self(values).detach(), lambda cotangent: -self._learn.detach() * cotangent

@@ -12,7 +12,8 @@ from fewshot.nets.functional import uniform_fan_in
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
 from fewshot.optimizers.core import Hidden, Response, Step
 from fewshot.optimizers.fast import native
-from fewshot.optimizers.fast.cells import LSTMCell
+from fewshot.optimizers.fast.recurrent import RecurrentResponse
+from fewshot.optimizers.lstm import LSTMCell
 
 
 class RecurrentOptimizer(CoordinatewiseOptimizer):
@@ -48,23 +49,6 @@ class RecurrentOptimizer(CoordinatewiseOptimizer):
         return next(self.parameters()).new_zeros(units, rows).T
 
 
-class RecurrentResponse(Response):
-    """The response without the recurrent products."""
-
-    divisible = True
-
-    def __init__(self, core: RecurrentOptimizer, step: Step, columns: slice) -> None:
-        self._core, self._step, self._columns = core, step, columns
-        self._known = step.known or core.known(step.hidden)
-
-    def __call__(self, values: Tensor) -> Tensor:
-        x = self._step.moved_to(values, self._columns)
-        return self._core.read(x.T, self._known, self._step.hidden)[0].T
-
-    def at(self, rows: Tensor) -> Response:
-        return self._core.response(self._step.at(rows), self._columns)
-
-
 class TwoLayers(RecurrentOptimizer):
     """Two LSTM layers of H units and a linear output: what DMOptimizer and RNNprop share.
 
@@ -84,6 +68,12 @@ class TwoLayers(RecurrentOptimizer):
         self.first, self.second = LSTMCell(inputs, size, generator), LSTMCell(size, size, generator)
         self.output = nn.Parameter(uniform_fan_in((1, size), size, generator))
         self.output_bias = nn.Parameter(torch.zeros(1))
+
+    def layers(self, x: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        """Both layers and the output in the simplest torch: x [rows, inputs] -> [rows, 1], and the next hidden."""
+        h1, c1 = self.first.equation(x, *hidden[:2])
+        h2, c2 = self.second.equation(h1, *hidden[2:])
+        return h2 @ self.output.T + self.output_bias, (h1, c1, h2, c2)
 
     def prepare(self, x: Tensor) -> Tensor:
         """From the state [F, rows] to the first layer's input [inputs, rows]."""

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from fewshot.errors import InputError
 from fewshot.optimizers.coordinatewise import OMITTED_DEFAULT, check_hidden_size, check_output_scale
-from fewshot.optimizers.fast.cells import tanh
+from fewshot.optimizers.core import Hidden
+from fewshot.optimizers.fast.elementwise import tanh
 from fewshot.optimizers.fast.native import NativeStep
 from fewshot.optimizers.observe import NormalizedMoments
 from fewshot.optimizers.recurrent import TwoLayers
@@ -52,6 +53,10 @@ class RNNprop(TwoLayers):
         self.state_size, size = self.features.size, self.options.hidden_size
         start = nn.init.trunc_normal_(torch.empty(size, 2), std=0.1, a=-0.2, b=0.2, generator=generator)
         self.input, self.input_bias = nn.Parameter(start), nn.Parameter(torch.zeros(size))
+
+    def equation(self, state: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        output, hidden = self.layers(F.elu(state @ self.input.T + self.input_bias), hidden)
+        return -self.options.output_scale * torch.tanh(output), hidden
 
     def prepare(self, x: Tensor) -> Tensor:
         return F.elu(torch.addmm(self.input_bias[:, None], self.input, x))

@@ -45,7 +45,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
     A gradient that is not finite spreads nowhere: by default the whole step is left undone, and counted in
     `skipped_steps`; with `nonfinite="leave_out"` the step is taken without the weights whose gradient it is.
 
-    Whatever the type of the parameters, the state is float32: for `simple`, 80 bytes a weight, and 4 that are not saved.
+    Whatever the type of the parameters, the state is float32: for `simple`, 80 bytes a weight and 4 not saved.
     `state[parameter]` holds tensors of the parameter's shape. `step` computes in float32 and outside of any autocast.
     """
 

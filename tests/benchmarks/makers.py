@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.running.record import Record, config_sha256
+from benchmarks.running.identity import config_sha256
+from benchmarks.running.record import Record
 from benchmarks.running.schema import (
     BackboneFacts,
     DatasetFacts,
@@ -80,7 +81,7 @@ def few_shot(
     seed: int = 0,
     *,
     failed: bool = False,
-    test: str = "",
+    which: str = "",
     transductive: bool | None = None,
     backbone: BackboneFacts | None = None,
     details: FewShotDetails = NO_FEW_SHOT_DETAILS,
@@ -89,7 +90,7 @@ def few_shot(
     failure: str = FAILURE,
     **options: Any,
 ) -> Record:
-    """One run of `benchmarks.run` with these correct queries; `test` tells test episodes of equal sizes apart."""
+    """One run of `benchmarks.run` with these correct queries; `which` tells test episodes of equal sizes apart."""
     config = {
         "method": "meta_lstm",
         "dataset": "glyphs",
@@ -119,7 +120,7 @@ def few_shot(
         meta_parameters=37_123,
         transductive=config["method"] == "sib" if transductive is None else transductive,
         backbone=backbone,
-        manifests={"test": ManifestFacts(**size, sha256=sha256([size, test]))},
+        manifests={"test": ManifestFacts(**size, sha256=sha256([size, which]))},
         queries_per_episode=config["way"] * config["query"],
         training=FewShotTraining(episode=5000, skipped=0, best_episode=4000, best_accuracy=0.7),
     )
@@ -134,7 +135,7 @@ def general(
     optimizer: str = "simple",
     transfer: dict[str, Any] | None = None,
     dataset: str = "",
-    test: str = "",
+    which: str = "",
     steps: int = 2,
     initializations: int = 0,
     failed: bool = False,
@@ -144,7 +145,7 @@ def general(
     failure: str = FAILURE,
     **options: Any,
 ) -> Record:
-    """One run of `benchmarks.optimize` with these trainings; `test` tells problems of equal sizes apart."""
+    """One run of `benchmarks.optimize` with these trainings; `which` tells problems of equal sizes apart."""
     learned = optimizer not in ("sgd", "sgdm", "adam", "amsgrad", "rmsprop")
     config = {
         "optimizer": optimizer,
@@ -170,7 +171,7 @@ def general(
         status="failed" if failed else "finished",
         failure=failure if failed else None,
         meta_parameters=440 if learned else 0,
-        protocol=ProtocolFacts(**size, task_facts={}, sha256=sha256([size, test])),
+        protocol=ProtocolFacts(**size, task_facts={}, sha256=sha256([size, which])),
         training=training if learned and transfer is None else None,
         rate=None if learned else 0.1,
     )
@@ -221,7 +222,7 @@ def plausible_few_shot(
     options = {
         "details": _meta_training(mean, regularizer, seed),
         "cost": measured(180.0 + 9 * seed + (14 if regularizer != "none" else 0)),
-        "test": str(episodes),
+        "which": str(episodes),
         **options,
     }
     return few_shot(correct, regularizer, seed, **options)
@@ -305,7 +306,7 @@ def suite(seeds: int = 5) -> list[Record]:
     """Both tracks: two few-shot tests with a failure, two optimization tasks with a divergence."""
     means = (("none", 0.665, 1), ("smooth", 0.68, 1), ("none", 0.79, 5), ("smooth", 0.792, 5))
     records = [plausible_few_shot(r, s, m, shot=k) for s in range(seeds) for r, m, k in means]
-    records.append(few_shot((), "none", seeds, test="600", failed=True))
+    records.append(few_shot((), "none", seeds, which="600", failed=True))
     for task, steps in (("digits_mlp", 200), ("cifar10_conv", 10_000)):
         for s in range(seeds):
             records += [plausible_general(o, r, s, speed, steps, task=task) for (o, r), speed in LEARNED.items()]

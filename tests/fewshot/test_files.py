@@ -87,3 +87,21 @@ def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
     with only_one(tmp_path, "running"):
         assert "another process is running in" in other().stderr
     assert other().stdout == "held\n"
+
+
+def test_the_second_of_two_can_wait_for_the_first(tmp_path, capsys):
+    """Two commands that both lack a backbone: one makes it, the other waits."""
+    code = (
+        "import sys, time; from pathlib import Path; from fewshot.files import only_one\n"
+        "with only_one(Path(sys.argv[1]), 'pre-training'):\n"
+        "    print('held', flush=True); time.sleep(1.0); (Path(sys.argv[1]) / 'made').touch()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    with pytest.raises(InputError, match="another process is pre-training"), only_one(tmp_path, "pre-training"):
+        pass
+    with only_one(tmp_path, "pre-training", wait=True):
+        assert (tmp_path / "made").exists()
+    assert "waiting for it" in capsys.readouterr().err
+    process.communicate()

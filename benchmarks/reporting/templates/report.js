@@ -173,8 +173,8 @@
 
   function redraw() { charts.filter((chart) => chart.drawn).forEach(draw); }
 
-  const SHAPES = { circle: '<circle cx="15" cy="6" r="3.6"/>', square: '<rect x="11.6" y="2.6" width="6.8" height="6.8"/>', triangle: '<path d="M15 1.8 19 9.2H11Z"/>', diamond: '<path d="M15 1.6 19.4 6 15 10.4 10.6 6Z"/>', x: '<path d="M11 2 19 10M19 2 11 10"/>', cross: '<path d="M15 1V11M10 6H20"/>', star: '<path d="M15 .8 16.4 4.5 20.2 4.6 17.2 7 18.3 10.8 15 8.6 11.7 10.8 12.8 7 9.8 4.6 13.6 4.5Z"/>', pentagon: '<path d="M15 1.2 19.8 4.7 18 10.4H12L10.2 4.7Z"/>' };
-  const DASHES = { solid: "", dash: "5 3", dot: "1.5 2.5", dashdot: "6 2.5 1.5 2.5", longdash: "9 3", longdashdot: "9 2.5 1.5 2.5" };
+  const SHAPES = { y: '<path d="M15 1V6M15 6 11 10M15 6 19 10"/>', circle: '<circle cx="15" cy="6" r="3.6"/>', square: '<rect x="11.6" y="2.6" width="6.8" height="6.8"/>', triangle: '<path d="M15 1.8 19 9.2H11Z"/>', diamond: '<path d="M15 1.6 19.4 6 15 10.4 10.6 6Z"/>', x: '<path d="M11 2 19 10M19 2 11 10"/>', cross: '<path d="M15 1V11M10 6H20"/>', star: '<path d="M15 .8 16.4 4.5 20.2 4.6 17.2 7 18.3 10.8 15 8.6 11.7 10.8 12.8 7 9.8 4.6 13.6 4.5Z"/>', pentagon: '<path d="M15 1.2 19.8 4.7 18 10.4H12L10.2 4.7Z"/>' };
+  const DASHES = { "5px,1px,2px,1px": "5 1 2 1", "3px,1px,1px,1px": "3 1 1 1", "10px,2px,2px,2px": "10 2 2 2", solid: "", dash: "5 3", dot: "1.5 2.5", dashdot: "6 2.5 1.5 2.5", longdash: "9 3", longdashdot: "9 2.5 1.5 2.5" };
 
   function swatch(line) {
     const holder = element("span", { "aria-hidden": "true", style: `color:${colour(line)};display:inline-flex` });

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from makers import counts, draw, few_shot, optimized, source
 
+from benchmarks.report import main
 from benchmarks.reporting.claims import CLAIMS, CONTRADICTED, NOT_DECIDED, SUPPORTED, judge
+from benchmarks.reporting.published import TABLES
 from benchmarks.reporting.read import rows_of
 from benchmarks.reporting.render_text import verdicts_text
 
@@ -69,20 +71,21 @@ def test_failures_decide_nothing_and_are_named():
     records = [few_shot(counts(0)), few_shot([], "smooth", failed=True)]
     (verdict,) = judge(rows_of(records))
     assert verdict.verdict == NOT_DECIDED
-    assert "1 runs failed" in verdicts_text([verdict])
+    assert "1 run failed" in verdicts_text([verdict])
     assert "nan" not in verdicts_text([verdict])
 
 
 def test_dropped_pairs_are_named_with_the_verdict():
     records = [optimized(PLAIN), optimized(PLAIN + 0.1 + NOISE, "smooth", diverged={0})]
     text = verdicts_text(judge(rows_of(records)))
-    assert "1 pairs dropped, 1 against 0 test runs diverged" in text
+    assert "1 pair dropped, 1 against 0 test runs diverged" in text
 
 
 def test_lines_name_interval_units_and_what_is_missing():
     text = verdicts_text(judge(rows_of([few_shot([40, 50, 60]), few_shot([42, 50, 61], "smooth")])))
     assert "Smoothed Meta-LSTM is better than Meta-LSTM (table 2)" in text
-    assert "glyphs 5 1 meta_lstm smooth against none: **not decided** (+1.33 ± 3.31 points over 3 episodes" in text
+    assert "meta_lstm + smooth against meta_lstm on glyphs, 5-way 1-shot: **not decided** (+1.33 ± 3.31 points" in text
+    assert "points over 3 episodes, p " in text
     assert "more episodes would show this difference at 80 % power" in text
     assert verdicts_text([]) == ""
 
@@ -99,9 +102,47 @@ def test_what_is_shown_never_changes_a_correction():
 def test_rows_of_equal_names_are_told_apart():
     records = [few_shot(counts(i), "smooth", penalty={"weight": w}) for i, w in enumerate((0.1, 1.0))]
     text = verdicts_text(judge(rows_of([few_shot(counts(2)), *records])))
-    assert "penalty.weight=0.1" in text
-    assert "penalty.weight=1.0" in text
+    assert "meta_lstm + smooth (λ = 0.1) against meta_lstm on" in text
+    assert "meta_lstm + smooth (λ = 1) against meta_lstm on" in text
 
 
 def test_keys_are_unique():
     assert len({claim.text for claim in CLAIMS.values()}) == len(CLAIMS)
+
+
+def test_a_claim_of_a_plug_in_gets_a_verdict(tmp_path, capsys):
+    """From one file, with a table of its own, on the command line of the report."""
+    plugin = tmp_path / "theirs.py"
+    plugin.write_text(PLUGIN)
+    records = [optimized(PLAIN, optimizer="theirs"), optimized(PLAIN + 0.1 + NOISE, "calm", optimizer="theirs")]
+    for i, record in enumerate(records):
+        record.write(tmp_path / "runs" / str(i) / "record.json")
+    arguments = [str(tmp_path / "runs"), "--out", str(tmp_path), "--format", "md", "html", "--plugin", str(plugin)]
+    try:
+        main(arguments)
+    finally:
+        for registry, key in ((CLAIMS, "calm"), (TABLES, "theirs")):
+            assert registry.origin(key).name == "theirs.py"
+            del registry[key]
+    text = (tmp_path / "tables.md").read_text()
+    assert text == capsys.readouterr().out.partition("\n\nwritten to")[0] + "\n"
+    assert "### Table 7: their optimizer" in text
+    assert "Calm makes their optimizer better:" in text
+    assert "- theirs + calm against theirs on digits_mlp, 2 steps: **supported** (+10" in text
+    page = (tmp_path / "report.html").read_text()
+    assert "Calm makes their optimizer better" in page
+    assert "1 supported" in page
+
+
+PLUGIN = """
+from benchmarks.report import main
+from benchmarks.reporting.claims import CLAIMS, Claim
+from benchmarks.reporting.published import TABLES, Table
+
+TABLES["theirs"] = Table("Table 7: their optimizer", lambda row: row.method == "theirs")
+CLAIMS["calm"] = Claim(
+    "Calm makes their optimizer better",
+    first=lambda row: row.method == "theirs" and row.regularizer == "calm",
+    second=lambda row: row.method == "theirs" and row.plain,
+)
+"""

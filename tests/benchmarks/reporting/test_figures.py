@@ -112,6 +112,21 @@ def test_lines_differ_without_colour():
     assert line_style("new", "newer", True) == line_style("new", "newer", True)
 
 
+@pytest.mark.parametrize("name", ["mine", "theirs", "a", "b", "c"])
+def test_what_plug_ins_bring_looks_like_nothing_built_in(name):
+    methods = ("simple", "dm", "rnnprop", "meta_lstm", "sib", "protonet")
+    regularizers = ("none", "smooth", "l2", "orthogonal", "spectral")
+    hand_designed = [line_style(n, "none", False) for n in ("sgd", "sgdm", "adam", "amsgrad", "rmsprop")]
+    theirs = line_style(name, "none", False)
+    assert theirs.colour not in {style.colour for style in hand_designed}
+    assert theirs.dashes not in {style.dashes for style in hand_designed}
+    assert line_style(name, "none", True).marker not in {line_style(m, "none", True).marker for m in methods}
+    own = line_style("simple", name, True)
+    known = [line_style("simple", regularizer, True) for regularizer in regularizers]
+    assert own.colour not in {style.colour for style in known}
+    assert own.fill not in {style.fill for style in known}
+
+
 @pytest.fixture(scope="module")
 def rows():
     return [row for row in rows_of(suite(seeds=2)) if row.on in ("digits_mlp, 200 steps", "glyphs, 5-way 1-shot")]

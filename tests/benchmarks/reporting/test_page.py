@@ -136,7 +136,7 @@ def test_verdicts_come_first_and_say_what_was_found(records, text):
     assert f"{decided} supported" in words
     assert sum(len(card.verdicts) for card in cards_of(verdicts)) == len(verdicts)
     undecided = next(v for v in verdicts if v.verdict == "not decided" and v.comparison.more)
-    assert f"{undecided.comparison.more} more {undecided.comparison.difference.unit}" in words
+    assert f"{undecided.comparison.more:,} more {undecided.comparison.difference.unit}" in words
     assert "Smoothed SIB is better than SIB" in words
 
 
@@ -217,7 +217,7 @@ def test_without_curves_there_is_no_plotly():
 def test_failed_rows_are_shown_as_failures():
     words = Page(rendered([few_shot(failed=True), few_shot((), "smooth", failed=True)])).words()
     assert "2 runs failed" in words
-    assert "no test problem has a value of both, 2 runs failed" in words
+    assert "no test problem has a value of both, 2 runs failed, 0 test runs diverged" in words
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ def test_differences_are_paired_by_episode_and_seed():
 
 
 def test_only_rows_on_the_same_episodes_are_compared():
-    records = [few_shot(counts(0)), few_shot(counts(1), "smooth", test="other")]
+    records = [few_shot(counts(0)), few_shot(counts(1), "smooth", which="other")]
     frame = to_frame(rows_of(records))
     assert frame["difference"].isna().all()
     records = [few_shot(counts(0), way=5), few_shot(counts(1), "smooth", way=10)]
@@ -75,8 +75,8 @@ def test_failures_are_counted_and_never_averaged():
 def test_rows_that_read_alike_show_what_differs():
     records = [few_shot(counts(i), "smooth", penalty={"weight": w}) for i, w in enumerate((0.1, 1.0))]
     frame = to_frame(rows_of(records))
-    assert sorted(frame["settings"]) == ["penalty.weight=0.1", "penalty.weight=1.0"]
-    assert "penalty.weight=0.1" in to_text(frame)
+    assert sorted(frame["settings"]) == ["λ = 0.1", "λ = 1"]
+    assert "λ = 0.1" in to_text(frame)
 
 
 def test_the_order_of_records_never_matters():

@@ -99,9 +99,9 @@ def test_transferred_rows_pool_the_seeds_of_their_source():
 
 
 def test_only_one_protocol_a_row():
-    rows = rows_of([optimized(draw(0)), optimized(draw(1), "smooth", test="q")])
+    rows = rows_of([optimized(draw(0)), optimized(draw(1), "smooth", which="q")])
     assert difference(rows[1], rows[0]) is None
-    assert len(rows_of([optimized(draw(0)), optimized(draw(1), seed=1, test="q")])) == 2
+    assert len(rows_of([optimized(draw(0)), optimized(draw(1), seed=1, which="q")])) == 2
 
 
 def test_the_later_of_two_records_of_a_seed_counts():
@@ -149,7 +149,7 @@ def _power(effect, n):
 
 
 def test_pairs_without_a_common_problem_are_left_out():
-    rows = rows_of([optimized(draw(0)), optimized(draw(0), test="q")])
+    rows = rows_of([optimized(draw(0)), optimized(draw(0), which="q")])
     assert compare_pairs([("x", rows[0], rows[1])]) == []
 
 
@@ -218,7 +218,7 @@ def test_sources_of_different_configurations_are_never_pooled():
     other = [optimized(draw(s + 3), transfer=source(s + 3, config_sha256="e")) for s in range(3)]
     rows = rows_of(plain + other)
     assert sorted(sorted(row.values) for row in rows) == [[0, 1, 2], [3, 4, 5]]
-    assert sorted(to_frame(rows)["settings"]) == ["transfer.config_sha256=c", "transfer.config_sha256=e"]
+    assert sorted(to_frame(rows)["settings"]) == ["source c", "source e"]
 
 
 def test_the_partner_of_a_transferred_row_is_not_guessed():

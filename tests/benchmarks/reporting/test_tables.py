@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from makers import ENVIRONMENT, counts, draw, few_shot, optimized, source
 
 from benchmarks.report import main
-from benchmarks.reporting.published import FEW_SHOT, TABLE1, published
+from benchmarks.reporting.published import FEW_SHOT, TABLE1, TABLES, Published, Table, published
 from benchmarks.reporting.read import rows_of
 from benchmarks.reporting.render_text import escape_latex, escape_markdown, to_latex, to_text
 from benchmarks.reporting.tables import select, sort, to_frame
@@ -272,3 +272,66 @@ def test_code_versions_are_no_configurations():
     for order in itertools.permutations(records):
         (row,) = rows_of(order)
         assert [record.facts.environment.commit for record in row.records.values()] == ["0", "1"]
+
+
+def test_no_nan_anywhere(tmp_path, capsys):
+    """Of a single seed and initialization, of failures, of divergence."""
+    records = [
+        *(optimized([0.5], r) for r in ("none", "smooth")),
+        *(optimized([None], r, task="quadratic") for r in ("none", "smooth")),
+        *(few_shot([40], r) for r in ("none", "smooth")),
+        optimized([0.5], "l2", diverged={0}),
+        few_shot([], failed=True, shot=5),
+    ]
+    write_all(tmp_path / "runs", records)
+    main([str(tmp_path / "runs"), "--out", str(tmp_path)])
+    texts = {
+        path.name: path.read_text() for path in tmp_path.rglob("*") if path.suffix in (".md", ".tex", ".csv", ".svg")
+    }
+    page = (tmp_path / "report.html").read_text()
+    texts["page"] = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    texts["printed"] = capsys.readouterr().out
+    assert {"tables.md", "tables.tex", "tables.csv", "differences-accuracy.svg", "differences-loss.svg"} < set(texts)
+    for name, text in texts.items():
+        assert not re.search(r"\bnan\b", text, re.IGNORECASE), name
+    assert "± ?" in texts["tables.md"]
+
+
+def test_rows_of_unknown_methods_have_a_table_of_their_own():
+    records = [
+        *(few_shot(counts(i), r, method="mine") for i, r in enumerate(("none", "smooth"))),
+        few_shot(counts(0), method="protonet"),
+        *(optimized(draw(i), r, optimizer="a|b") for i, r in enumerate(("none", "theirs"))),
+        optimized(draw(0), optimizer="dm"),
+    ]
+    rows = rows_of(records)
+    frame = to_frame(rows)
+    text = to_text(frame)
+    titles = [line[4:] for line in text.splitlines() if line.startswith("### ")]
+    assert titles == [
+        "Few-shot learning, other methods",
+        "General training, other optimizers",
+        "Few-shot learning: mine",
+        "General training: a\\|b",
+    ]
+    assert sum(line.startswith("| ") for line in text.splitlines()) == len(rows) + len(titles)
+    latex = to_latex(frame)
+    check_latex(latex)
+    assert r"\caption{Few-shot learning: mine}" in latex
+    assert [published(row) for row in rows] == [None] * len(rows)
+
+
+def test_every_row_of_every_table_is_shown():
+    frame = to_frame(rows_of([*golden_records(), few_shot(counts(0), method="new")]))
+    text = to_text(frame)
+    assert sum(line.startswith("| ") for line in text.splitlines()) == len(frame) + frame["table"].nunique()
+
+
+def test_a_table_of_a_plug_in_holds_its_rows_and_shows_its_values():
+    TABLES["mine"] = Table("Mine", lambda row: row.method == "mine", lambda row: Published(12.34, 0.56))
+    try:
+        text = to_text(to_frame(rows_of([few_shot(counts(0), method="mine"), few_shot(counts(0))])))
+    finally:
+        del TABLES["mine"]
+    assert text.index("### Table 2") < text.index("### Mine")
+    assert "12.34 ± 0.56" in text

@@ -9,7 +9,8 @@ from makers import few_shot, general, optimized, plausible_few_shot, plausible_g
 
 from benchmarks.report import main
 from benchmarks.reporting.read import load
-from benchmarks.running.record import Record, config_sha256, find_records, read_record
+from benchmarks.running.identity import config_sha256
+from benchmarks.running.record import Record, find_records, read_record
 from benchmarks.running.schema import FewShotDetails, FewShotFacts, FewShotResults, GeneralFacts, Measured
 from fewshot.errors import InputError
 

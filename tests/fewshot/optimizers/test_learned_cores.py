@@ -11,9 +11,10 @@ from fewshot.engine.unroll import Unroll, step_weights
 from fewshot.errors import InputError
 from fewshot.general.tasks import open_task
 from fewshot.optimizers import DM, LEARNED, Response, RNNprop, Simple
-from fewshot.optimizers.fast.cells import LSTMCell, tanh
+from fewshot.optimizers.fast.elementwise import tanh
+from fewshot.optimizers.fast.recurrent import RecurrentResponse
+from fewshot.optimizers.lstm import LSTMCell
 from fewshot.optimizers.observe import FullState, GradientRMS, LogSign, NormalizedMoments
-from fewshot.optimizers.recurrent import RecurrentResponse
 from fewshot.regularizers import Regularizer, Smoothness, SmoothOptions, inner_step
 
 ROWS, STEPS = 6, 4
