@@ -84,7 +84,8 @@ class _Moments(Features):
         first = torch.lerp(gradient, first, self._decays[0])
         second = torch.lerp(gradient.square(), second, self._decays[1])
         steps = steps + 1
-        mean, square = (m / (1 - d**steps) for m, d in zip((first, second), self._decays, strict=True))
+        weight = {decay: 1 - decay**steps for decay in self._decays}
+        mean, square = (m / weight[d] for m, d in zip((first, second), self._decays, strict=True))
         return mean, square, (first, second, steps)
 
 

@@ -87,7 +87,7 @@ def simple(weight: Tensor, recurrent: Tensor, output: Tensor) -> NativeStep | No
     def step(state: Tensor, hidden: Sequence[Tensor]) -> Tensor:
         update, scratch = state.new_empty(state.shape[1]), _scratch(features + 2 * (units + _OUTPUTS))
         sizes = _longs(state.shape[1], features, units)
-        memory = _at(state), *_longs(state.stride(0)), _at(hidden[0]), *_longs(hidden[0].stride(0))
+        memory = _at(state), *_longs(*state.stride()), _at(hidden[0]), *_longs(hidden[0].stride(0))
         code.advance_simple(*sizes, *memory, *map(_at, (packed, last, update, scratch)))
         return update
 
@@ -118,7 +118,7 @@ def two_layers(
     def step(state: Tensor, hidden: Sequence[Tensor]) -> Tensor:
         update, scratch = state.new_empty(state.shape[1]), _scratch(features + 11 * (units + _OUTPUTS))
         sizes, strides = _longs(state.shape[1], features, units), [part.stride(0) for part in hidden]
-        memory = _at(state), *_longs(state.stride(0)), *map(_at, hidden), (ctypes.c_long * 4)(*strides)
+        memory = _at(state), *_longs(*state.stride()), *map(_at, hidden), (ctypes.c_long * 4)(*strides)
         code.advance_two_layers(*sizes, *memory, *map(_at, (*weights, last)), last_bias, _at(update), _at(scratch))
         return update
 
@@ -127,7 +127,6 @@ def two_layers(
 
 def _in_threads(step: NativeStep, state: Tensor, hidden: Sequence[Tensor]) -> Tensor:
     """The step in as many threads as torch would use."""
-    state = state.contiguous()
     rows, threads = state.shape[1], torch.get_num_threads()
     if threads == 1 or rows < 4096:
         return step(state, hidden)

@@ -67,6 +67,13 @@ static inline void gather(long units, const float *from, long stride, long rows,
   }
 }
 
+// As gather, of a state whose rows need not lie side by side.
+static inline void read(long features, const float *from, long stride, long row_stride, long rows, float *to) {
+  if (row_stride == 1) return gather(features, from, stride, rows, to);
+  for (long k = 0; k < features; k++)
+    for (long r = 0; r < ROWS; r++) to[k * ROWS + r] = r < rows ? from[k * stride + r * row_stride] : 0.0f;
+}
+
 static inline void scatter(long units, const float *from, long rows, float *to, long stride) {
   for (long k = 0; k < units; k++) {
     if (rows == ROWS) {
@@ -106,12 +113,12 @@ static inline void lstm(long units, long inputs, const float *weight, const floa
 extern "C" {
 
 // u = V h, h = tanh(W x + U h): state [features, rows], weight packed [units, features + units], output [units].
-void advance_simple(long rows, long features, long units, const float *state, long state_stride, float *h,
-                    long h_stride, const float *weight, const float *output, float *update, float *scratch) {
+void advance_simple(long rows, long features, long units, const float *state, long stride, long row_stride,
+                    float *h, long h_stride, const float *weight, const float *output, float *update, float *scratch) {
   float *in = scratch, *out = in + (features + units) * ROWS;
   for (long at = 0; at < rows; at += ROWS) {
     const long left = rows - at, here = left < (long)ROWS ? left : (long)ROWS;
-    gather(features, state + at, state_stride, here, in);
+    read(features, state + at * row_stride, stride, row_stride, here, in);
     gather(units, h + at, h_stride, here, in + features * ROWS);
     dense(padded(units), features + units, weight, 0, in, out);
     for (long k = 0; k < units * ROWS; k += 8) store(out + k, tanh_of(load(out + k)));
@@ -121,19 +128,19 @@ void advance_simple(long rows, long features, long units, const float *state, lo
 }
 
 // Two LSTM layers and a linear output; before them, where `input` is given, a linear layer with ELU.
-void advance_two_layers(long rows, long features, long units, const float *state, long state_stride, float *h1,
-                        float *c1, float *h2, float *c2, const long *strides, const float *input,
+void advance_two_layers(long rows, long features, long units, const float *state, long stride, long row_stride,
+                        float *h1, float *c1, float *h2, float *c2, const long *strides, const float *input,
                         const float *input_bias, const float *first, const float *first_bias, const float *second,
                         const float *second_bias, const float *output, float output_bias, float *update,
                         float *scratch) {
   const long inputs = input ? units : features;
-  float *read = scratch, *in = read + features * ROWS, *in2 = in + (padded(inputs) + units) * ROWS;
+  float *entry = scratch, *in = entry + features * ROWS, *in2 = in + (padded(inputs) + units) * ROWS;
   float *cell = in2 + 2 * units * ROWS, *h = cell + units * ROWS, *gates = h + units * ROWS;
   for (long at = 0; at < rows; at += ROWS) {
     const long left = rows - at, here = left < (long)ROWS ? left : (long)ROWS;
-    gather(features, state + at, state_stride, here, input ? read : in);
+    read(features, state + at * row_stride, stride, row_stride, here, input ? entry : in);
     if (input) {
-      dense(padded(units), features, input, input_bias, read, in);
+      dense(padded(units), features, input, input_bias, entry, in);
       for (long k = 0; k < units * ROWS; k += 8) store(in + k, elu_of(load(in + k)));
     }
     gather(units, h1 + at, strides[0], here, in + inputs * ROWS);
