@@ -50,7 +50,7 @@ _DAMAGE = (
     TypeError,
     AttributeError,
     ArithmeticError,
-    NotImplementedError,
+    RuntimeError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
