@@ -36,7 +36,7 @@ def places(tmp_path, monkeypatch):
         training = replace(config.paper(base).training, epochs=2, warmup_epochs=1, milestones=(), validation_episodes=5)
         return replace(base, training=training)
 
-    monkeypatch.setitem(config.PRESETS, "paper", short)
+    monkeypatch.setitem(config.PRESETS._things, "paper", short)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

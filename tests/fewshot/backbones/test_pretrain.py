@@ -142,5 +142,5 @@ def test_imports_are_known_by_their_content(data, tmp_path, capsys):
     paths = re.findall(r"--learner\.backbone (\S+)", capsys.readouterr().out)
     assert paths[0] == paths[2] != paths[1]
     for path, content in zip(paths, (weights, others), strict=False):
-        net, _ = pretrain.load_backbone(Path(path))
+        net, _ = load_backbone(Path(path))
         assert all(torch.equal(value, content[name]) for name, value in net.state_dict().items())
