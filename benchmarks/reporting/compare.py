@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,10 @@ from benchmarks.reporting.inference import Difference
 from benchmarks.reporting.published import table_of
 from benchmarks.reporting.rows import Row
 from benchmarks.reporting.statistics import Interval
+from benchmarks.running.parallel import mapped
+
+Key = tuple[tuple[str, ...], tuple[str, ...]]
+"""Of two rows: who against whom."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +34,8 @@ class Comparison:
     """See `inference.more_needed`."""
 
     @property
-    def key(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Who against whom."""
+    def key(self) -> Key:
+        """Of its rows."""
         return self.row.key, self.other.key
 
     @property
@@ -82,13 +86,13 @@ def compare_pairs(pairs: Iterable[tuple[str, Row, Row]], known: Sequence[Compari
         pairs: (family, row, other).
         known: comparisons whose differences need not be worked out again, whatever their families.
     """
-    before = {c.key: (c.difference, c.more) for c in known}
-    found = []
-    for family, row, other in pairs:
-        earlier = before.get((row.key, other.key))
-        new = difference(row, other) if earlier is None else earlier[0]
-        if new is not None:
-            found.append((family, row, other, new, inference.more_needed(new) if earlier is None else earlier[1]))
+    pairs = list(pairs)
+    differences = _differences(pairs, {c.key: (c.difference, c.more) for c in known})
+    found = [
+        (family, row, other, *differences[row.key, other.key])
+        for family, row, other in pairs
+        if (row.key, other.key) in differences
+    ]
     p = np.full(len(found), np.nan)
     members: dict[str, list[int]] = {}
     for place, (family, *_) in enumerate(found):
@@ -99,6 +103,27 @@ def compare_pairs(pairs: Iterable[tuple[str, Row, Row]], known: Sequence[Compari
         Comparison(family, row, other, new, float(corrected), more)
         for (family, row, other, new, more), corrected in zip(found, p, strict=True)
     ]
+
+
+Judged = tuple[Difference, int | None]
+"""A difference, and how many more units it needs."""
+
+
+def _differences(pairs: Sequence[tuple[str, Row, Row]], known: Mapping[Key, Judged]) -> dict[Key, Judged]:
+    """Those of all pairs that have one, each worked out once."""
+    tasks = {}
+    for _, row, other in pairs:
+        key = row.key, other.key
+        if key not in known and key not in tasks and (values := _pairs(row, other)) is not None:
+            tasks[key] = values, row.problem
+    with mapped(_judged, list(tasks.values()), least=200, chunk=20) as results:
+        new = dict(zip(tasks, results, strict=True))
+    return {**known, **{key: judged for key, judged in new.items() if judged is not None}}
+
+
+def _judged(task: tuple[np.ndarray, str]) -> Judged | None:
+    difference = inference.of_difference(*task)
+    return None if difference is None else (difference, inference.more_needed(difference))
 
 
 def difference(row: Row, other: Row) -> Difference | None:

@@ -23,9 +23,9 @@ FILTERS = ("table", "track", *COLUMNS, "metric")
 def to_frame(rows: Sequence[Row], comparisons: Sequence[Comparison] | None = None) -> pd.DataFrame:
     """The numbers of a table, a line a row, in the order of `rows`; NaN or "" where there is none.
 
-    Columns: table, track, `COLUMNS`, transductive; metric, value and half_width over n units, unit (problems or
-    seeds); problem (episodes or initializations) and how many problems, seeds, failed, diverged; pooled_half_width over
-    all problems; paper and paper_spread, as published;
+    Columns: table, track, `COLUMNS`, pixels (what prepared images are, where records say it), transductive; metric,
+    value and half_width over n units, unit (problems or seeds); problem (episodes or initializations) and how many
+    problems, seeds, failed, diverged; pooled_half_width over all problems; paper and paper_spread, as published;
     difference to the plain partner, its half_width, n, unit and dropped pairs, p, holm, more (see `Comparison`);
     best; settings, which tells apart rows of equal labels. Accuracies are in %, differences in percentage points.
 
@@ -49,6 +49,7 @@ def _numbers(row: Row) -> dict[str, Any]:
         "table": table_of(row),
         "track": row.track,
         **{name: row.labels.get(name, "") for name in COLUMNS},
+        **_pixels(row),
         "transductive": row.transductive,
         "metric": row.metric,
         "value": interval.mean,
@@ -64,6 +65,12 @@ def _numbers(row: Row) -> dict[str, Any]:
         "paper": paper.mean if paper else np.nan,
         "paper_spread": paper.spread if paper else np.nan,
     }
+
+
+def _pixels(row: Row) -> dict[str, str]:
+    """What prepared images are beside the published ones; nothing of records that do not say it."""
+    pixels = {record.facts.dataset.pixels for record in row.records.values()} - {""}
+    return {"pixels": " or ".join(sorted(pixels))} if pixels else {}
 
 
 def _comparison(comparison: Comparison | None) -> dict[str, Any]:

@@ -10,14 +10,11 @@ from schedulefree import AdamWScheduleFree
 from torch import Tensor
 
 from fewshot.general.tasks import Problem
+from fewshot.optimizers.blocks import BLOCK, CPU_BLOCK, advance, hidden_rows
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
 
 AVERAGING = (AdamWScheduleFree,)
 """Optimizers of which an average counts; `eval` and `train` switch between it and the weights that are trained."""
-ROWS_AT_ONCE = 1 << 14
-"""Weights that a core is applied to at a time on the CPU: its intermediate results then stay in the cache."""
-ROWS_ON_ACCELERATOR = 1 << 20
-"""Elsewhere: what bounds its memory on large networks."""
 
 
 class Stepper(Protocol):
@@ -42,19 +39,15 @@ class LearnedStepper:
     def __init__(self, core: CoordinatewiseOptimizer, weights: Tensor) -> None:
         self.core = core
         self.memory = core.features.init(weights)
-        self._rows = ROWS_AT_ONCE if weights.device.type == "cpu" else ROWS_ON_ACCELERATOR
-        total = weights.numel()
-        self.hidden = [core.init_hidden(min(self._rows, total - start)) for start in range(0, total, self._rows)]
+        self.hidden = hidden_rows(core, weights.numel())
 
     @torch.no_grad()
     def step(self, weights: Tensor, gradient: Tensor) -> Tensor:
         state, self.memory = self.core.features(gradient, weights, self.memory)
-        updates = []
         with self.core.unroll():
-            for i, rows in enumerate(state.flatten(0, -2).split(self._rows)):
-                update, self.hidden[i] = self.core(rows, self.hidden[i])
-                updates.append(update[:, 0])
-        return weights + torch.cat(updates).view_as(weights)
+            block = CPU_BLOCK if weights.device.type == "cpu" else BLOCK
+            updates = advance(self.core, state.flatten(0, -2), self.hidden, block)
+        return weights + updates.view_as(weights)
 
     def scored(self, weights: Tensor) -> Tensor:
         return weights
