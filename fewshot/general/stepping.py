@@ -10,7 +10,7 @@ from schedulefree import AdamWScheduleFree
 from torch import Tensor
 
 from fewshot.general.tasks import Problem
-from fewshot.optimizers.blocks import BLOCK, CPU_BLOCK, advance, hidden_rows
+from fewshot.optimizers.blocks import advance, hidden_rows
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
 
 AVERAGING = (AdamWScheduleFree,)
@@ -45,8 +45,7 @@ class LearnedStepper:
     def step(self, weights: Tensor, gradient: Tensor) -> Tensor:
         state, self.memory = self.core.features(gradient, weights, self.memory)
         with self.core.unroll():
-            block = CPU_BLOCK if weights.device.type == "cpu" else BLOCK
-            updates = advance(self.core, state.flatten(0, -2), self.hidden, block)
+            updates = advance(self.core, state.flatten(0, -2), self.hidden)
         return weights + updates.view_as(weights)
 
     def scored(self, weights: Tensor) -> Tensor:

@@ -20,22 +20,26 @@ def blocks(rows: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
 
 
+def block_size(device: torch.device) -> int:
+    """Weights that a core steps at a time there."""
+    return CPU_BLOCK if device.type == "cpu" else BLOCK
+
+
 def hidden_rows(core: CoordinatewiseOptimizer, rows: int) -> list[Tensor]:
     """The hidden state of `rows` weights before the first step, each [units, rows], as `advance` wants it."""
     return [part.T.contiguous() for part in core.init_hidden(rows)]
 
 
-def advance(core: CoordinatewiseOptimizer, state: Tensor, hidden: Sequence[Tensor], block: int = BLOCK) -> Tensor:
+def advance(core: CoordinatewiseOptimizer, state: Tensor, hidden: Sequence[Tensor]) -> Tensor:
     """Step all weights; `hidden` moves on in place.
 
     Args:
         core: within its `unroll`.
         state: [P, F].
         hidden: each [units, P].
-        block: weights at a time.
 
     Returns:
         The updates, [P].
     """
-    parts = [core.advance_(state[b].T, [h[:, b] for h in hidden]) for b in blocks(len(state), block)]
+    parts = [core.advance_(state[b].T, [h[:, b] for h in hidden]) for b in blocks(len(state), block_size(state.device))]
     return torch.cat(parts) if parts else state.new_empty(0)

@@ -126,7 +126,7 @@ class DeviceStep:
 
     def _blocks(self) -> Iterator[tuple[slice, slice]]:
         """Pieces of the weights: where they lie in the buffers, and in the vectors here."""
-        start, size = 0, _block_size(self._flat.device)
+        start, size = 0, blocks.block_size(self._flat.device)
         for run in self._runs():
             for block in blocks.blocks(run.stop - run.start, size):
                 place = slice(run.start + block.start, run.start + block.stop)
@@ -173,9 +173,5 @@ def _vector(tensor: Tensor) -> Tensor:
 def _sums(gradient: Tensor, bad: Tensor | None) -> tuple[float, int]:
     """The sum of squares and the number of weights, without those that are left out, whose gradient is zero here."""
     dtype = torch.float32 if gradient.device.type == "mps" else torch.float64
-    squares = [part.square().sum(dtype=dtype) for part in gradient.split(_block_size(gradient.device))]
+    squares = [part.square().sum(dtype=dtype) for part in gradient.split(blocks.block_size(gradient.device))]
     return float(torch.stack(squares).sum()), len(gradient) - (0 if bad is None else int(bad.sum()))
-
-
-def _block_size(device: torch.device) -> int:
-    return blocks.CPU_BLOCK if device.type == "cpu" else blocks.BLOCK

@@ -240,5 +240,5 @@ def test_rows_in_chunks_are_rows_at_once(name: str, monkeypatch: pytest.MonkeyPa
         return now
 
     whole = run()
-    monkeypatch.setattr("fewshot.optimizers.blocks.BLOCK", 7)
+    monkeypatch.setattr("fewshot.optimizers.blocks.CPU_BLOCK", 7)
     torch.testing.assert_close(run(), whole)
