@@ -219,10 +219,10 @@ class Dataset:
         size = sum(math.prod(split.shape) * split.dtype.itemsize for split in self.splits.values())
         with progress(quiet=size < _LONG_TO_HASH) as bars:
             bar = bars.add_task(f"checking {self.path.name}, once (MiB)", total=-(-size >> 20), note="")
-            found = fingerprint(self.splits, lambda count: bars.advance(bar, count / (1 << 20)))
-        if found != self.fingerprint:
+            actual = fingerprint(self.splits, lambda count: bars.advance(bar, count / (1 << 20)))
+        if actual != self.fingerprint:
             raise InputError(
-                f"{self.path} is damaged: fingerprint {found}, written as {self.fingerprint}; prepare it again"
+                f"{self.path} is damaged: fingerprint {actual}, written as {self.fingerprint}; prepare it again"
             )
         with _opened(self.path) as file:
             written = file.attrs.get(_NAMES_HASH)
@@ -388,10 +388,10 @@ def _kind_of(file: h5py.File, split: str) -> type[Split]:
 
 
 def _array(file: h5py.File, name: str) -> h5py.Dataset:
-    found = file[name]
-    if not isinstance(found, h5py.Dataset):
+    item = file[name]
+    if not isinstance(item, h5py.Dataset):
         raise ValueError(f"{name} is not an array")
-    return found
+    return item
 
 
 def _strings(file: h5py.File, name: str) -> list[str]:
