@@ -49,9 +49,10 @@ def verify(dataset: Dataset) -> str:
     counts = {name: Counts(len(split.class_names), split.shape[0]) for name, split in dataset.splits.items()}
     edition = next((edition for edition in entry.editions if _agrees(counts, entry, edition)), None)
     if edition is None:
+        published = next(iter(entry.editions.values()))
         raise InputError(
-            f"{dataset.path} has {_text(counts)}, published are {_text(next(iter(entry.editions.values())))}; prepare it"
-            f" again with `{entry.command} --force`"
+            f"{dataset.path} has {_text(counts)}, published are {_text(published)}; prepare it again with"
+            f" `{entry.command} --force`"
         )
     _check_balance(dataset, entry)
     if "re-encoded" in pixels_of(dataset):
