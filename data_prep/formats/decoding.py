@@ -29,13 +29,24 @@ def decode_many(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Decode named images in `jobs` threads (Pillow decodes without the GIL), in the order of `items`.
 
-    At most `2 * jobs + 2` batches of 64 encoded or decoded images are in memory. See `decode` for the arguments.
+    At most `2 * jobs + 2` batches of 64 encoded or decoded images are in memory.
 
     Args:
+        items: name and encoded bytes of each image.
+        size: as `decode` takes it, like `resample`, `channels`, `span` and `seen`.
+        resample: see `size`.
+        jobs: number of threads.
+        channels: see `size`.
+        span: see `size`.
+        seen: see `size`.
         on_bad: told of each bad image, which is then left out.
+
+    Returns:
+        Name and pixels, uint8 [H, W, channels], of each image.
 
     Raises:
         InputError: for a bad argument, at once; for a bad image, when its turn comes, unless `on_bad` is given.
+        DeepImageError: as `decode`, when the image's turn comes.
     """
     one_of("resampling filter", resample, get_args(Resample))
     for what, number in (("jobs", jobs), ("image size", size)):

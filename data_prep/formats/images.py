@@ -115,6 +115,7 @@ def decode(
         data: any image that Pillow decodes itself (of several frames the first).
         name: how an error calls the image.
         size: side of the result in pixels; None keeps the image's own size.
+        resample: filter of the resizing.
         channels: 3 for RGB, 1 for luminance.
         span: what images of more than 8 bits a value are scaled by; None refuses them.
         seen: told what the image was.

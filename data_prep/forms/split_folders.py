@@ -48,7 +48,15 @@ def split_folders(root: Folder, where: str) -> dict[str, Folder]:
 
 
 def refuse_unknown_splits(root: Folder, where: str) -> None:
-    """Refuse folders of folders that have the names of splits, nearly, where there are no splits."""
+    """Refuse folders of folders that have the names of splits, nearly, where there are no splits.
+
+    Args:
+        root: of all images.
+        where: how an error calls it.
+
+    Raises:
+        InputError: naming the first of them.
+    """
     for folder in all_folders(root):
         for name, kid in folder.kids.items():
             if looks_like_split(name) and kid.kids:

@@ -60,7 +60,14 @@ class Plan:
         return sum(len(names) for classes in self.layout.values() for names in classes.values())
 
     def without(self, images: Mapping[str, str]) -> Plan:
-        """The plan without some images, each of which is left out for its reason; classes that lose all go too."""
+        """The plan without some images, each of which is left out for its reason; classes that lose all go too.
+
+        Args:
+            images: reasons by name.
+
+        Raises:
+            InputError: where a split loses all of its images.
+        """
         left_out = LeftOut(self.left_out)
         for name, reason in images.items():
             left_out.add(name, reason)

@@ -59,7 +59,7 @@ def import_weights(path: Path, backbone: str, channels: int, image_size: int) ->
         image_size: H = W of what the network sees.
 
     Returns:
-        The weights by our names, on the CPU.
+        The weights by our names, on the CPU, of the backbone's own shapes and types.
 
     Raises:
         InputError: where the file cannot be read, holds anything but tensors, values that are no numbers, or does not

@@ -273,8 +273,13 @@ class DatasetWriter:
         """Write rows `start` to `start + len(examples)` of a split.
 
         Args:
+            split: one that `add_split` allocated.
+            start: the first row, from 0.
             examples: uint8 [m, H, W, C] of images, uint16 [m, L] of texts.
             file_names: the origin of each, m strings.
+
+        Raises:
+            ValueError: where examples and rows do not fit, or a row was written before.
         """
         rows, kind = slice(start, start + len(examples)), self._kinds[split]
         stored, names = _array(self._file, f"{split}/{kind.array}"), _array(self._file, f"{split}/file_names")
