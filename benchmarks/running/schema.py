@@ -29,6 +29,7 @@ class Measured(Part, frozen=True):
     """Of meta-training or pre-training, validation included, or of the choice of a learning rate."""
     test_seconds: float = 0.0
     peak_memory_bytes: int | None = None
+    """Resident memory of the process; None where the system does not tell."""
     interruptions: int = 0
     finished: str = ""
     """Date and time in UTC, ISO 8601."""
@@ -120,8 +121,11 @@ class TestRun(Part, frozen=True):
     """One training of a network by the tested optimizer; ends with the last finite point."""
 
     initialization: int
+    """Which of the test's initial weights, from 0."""
     diverged_at: int | None
+    """The first step whose loss or weights were not finite, 0 before the first update; None: there was none."""
     step: list[int]
+    """Of each point, updates done; the lists below have a number for each."""
     train_loss: list[float]
     test_loss: list[float]
     train_accuracy: list[float] | None
@@ -203,8 +207,11 @@ class FewShotTraining(Part, frozen=True):
     """How meta-training went."""
 
     episode: int
+    """Episodes done."""
     skipped: int
+    """Steps in which something was not finite, so that no parameter moved."""
     best_episode: int
+    """Episodes after which the learner that validated best was taken."""
     best_accuracy: float
     """-1 where no validation gave finite logits."""
 
@@ -227,9 +234,13 @@ class GeneralTraining(Part, frozen=True):
     """How meta-training went."""
 
     unroll: int
+    """Unrolls done."""
     skipped: int
+    """Steps in which something was not finite, so that no parameter moved."""
     best_unroll: int
+    """Unrolls after which the optimizer that validated best was taken."""
     best_loss: float | None
+    """Its loss on the validation problems; None where none was finite."""
 
 
 class GeneralFacts(RunFacts, frozen=True, tag_field="track", tag="general"):
