@@ -98,6 +98,10 @@ class UnrollProgress(Progress):
     """Every finished unroll of imitation instead: its number, mean distance to the teacher and penalty over steps."""
     stages: list[dict[str, int]] = field(default_factory=list)
     """Of the curriculum, those begun: horizon, and unrolls done before."""
+    cut: float = 0.0
+    """Shares of meta-gradient elements that the clamp cut, summed over steps."""
+    meta_steps: int = 0
+    """Of Adam."""
 
     @property
     def unroll(self) -> int:
@@ -111,6 +115,16 @@ class UnrollProgress(Progress):
     @property
     def best_loss(self) -> float | None:
         return self.best_score
+
+    @property
+    def clipped(self) -> float:
+        """Mean share of meta-gradient elements that the clamp cut."""
+        return self.cut / max(1, self.meta_steps)
+
+    def exploded(self, guessing: float) -> float:
+        """Share of unrolls, of imitation not counted, that ended above the loss of guessing or were given up."""
+        high = sum(point["final_loss"] > guessing for point in self.curve)
+        return (high + self.skipped) / max(1, len(self.curve) + self.skipped)
 
 
 class UnrollTrainer(Trainer):
@@ -169,9 +183,10 @@ class UnrollTrainer(Trainer):
         seed = derive(self.seed, "unroll", index)
         of_core = (self.core, self.regularizer, problems, seed, options.judged_on, options.recompute)
         imitates = options.imitation.decide(derive(self.seed, "imitation", index))
-        unroll = Imitation(*of_core, teacher=options.imitation.start()) if imitates else Unroll(*of_core)
+        horizon = self.curriculum.horizons[self._stage]
+        unroll = Imitation(*of_core, teacher=options.imitation.start(horizon)) if imitates else Unroll(*of_core)
         parts = []  # without their graphs
-        for k in range(self.curriculum.horizons[self._stage] // options.truncation):
+        for k in range(horizon // options.truncation):
             part = unroll.truncation(step_weights(options.weighting, k, options.truncation))
             if not self._meta_step(part):
                 return Outcome(None, "a loss or the meta-gradient")
@@ -192,6 +207,9 @@ class UnrollTrainer(Trainer):
         norm = nn.utils.get_total_norm([p.grad for p in self.core.parameters() if p.grad is not None])
         if not math.isfinite(float(norm + part.loss.sum() + part.penalty.sum())):
             return False
+        elements = torch.cat([p.grad.flatten() for p in self.core.parameters() if p.grad is not None])
+        self.progress.cut += float((elements.abs() > self.options.clamp).float().mean())
+        self.progress.meta_steps += 1
         nn.utils.clip_grad_value_(self.core.parameters(), self.options.clamp)
         self.optimizer.step()
         return True
