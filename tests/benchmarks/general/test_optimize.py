@@ -89,10 +89,11 @@ def test_the_stable_preset_is_in_the_record_and_later_options_in_no_other(tmp_pa
     later = {"normalize_weights": True, "clip": "norm", "loss_cap": 1.5, "objective": "log", "shortest_horizon": 10}
     assert later.items() <= training.items()
     assert core["output_multiplier"] == 0.1
+    assert stable.path is not None
     assert all(point["lost"] >= 0 for point in stable.details.curve)
     _, card = load_optimizer(stable.path.parent / "best.safetensors")
     assert card.options == core | {"scale_free": False}
-    quick = parse([*"--optimizer simple --preset quick".split()]).to_dict()
+    quick = parse(["--preset", "quick"]).to_dict()
     assert not {*later, "meta_warmup"} & set(quick["training"])
     assert "output_multiplier" not in quick["core"]
 
