@@ -116,7 +116,7 @@ def _plots(task: tuple[Group, Sequence[str]]) -> list[Plot]:
 def differences(metric: str, comparisons: Sequence[Comparison]) -> Plot:
     """Paired differences with their intervals beside the line of no difference."""
     lines = [
-        ForestLine(c.row.on, f"{c.row.label} − {c.other.label}", c.difference.mean, c.low, c.high, wording.numbers(c))
+        ForestLine(c.row.on, f"{c.row.label} − {c.other.label}", c.mean, c.low, c.high, wording.numbers(c))
         for c in comparisons
     ]
     return Plot(
@@ -124,7 +124,7 @@ def differences(metric: str, comparisons: Sequence[Comparison]) -> Plot:
         "forest",
         f"{DIFFERENCES}-{metric}",
         "Regularized − plain, paired on the same tests",
-        "Bars: 95 % interval, filled: it excludes zero. p is Holm-corrected within a table.",
+        "Bars: intervals that hold for all of a claim at once, at 95 %; filled: zero is excluded, p is below 0.05.",
         "",
         [[Panel(metric, Axis(wording.DIFFERENCES[metric]), Axis(""), forest=lines)]],
     )
@@ -243,8 +243,8 @@ def _cost(group: Group) -> Plot | None:
     lines = []
     for row in group.drawn():
         seconds = np.array([s for record in row.finished if (s := record.measured.train_seconds)])
-        if len(seconds) and row.interval is not None:
-            mean, half = row.interval.mean, row.interval.half_width
+        if len(seconds) and row.analysis is not None:
+            mean, half = row.analysis.mean, row.analysis.half_width()
             look = (row.label, row.label, row.method, row.regularizer, row.style)
             place = np.array([np.median(seconds)]), np.array([mean])
             low, high = np.array([mean - half]), np.array([mean + half])

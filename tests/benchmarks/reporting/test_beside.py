@@ -5,7 +5,7 @@ from makers import counts, few_shot, optimized
 
 from benchmarks.reporting import read
 from benchmarks.reporting.beside import rows_beside, table_beside
-from benchmarks.reporting.compare import compare
+from benchmarks.reporting.claims import compare
 from benchmarks.running.schema import FewShotFacts
 
 

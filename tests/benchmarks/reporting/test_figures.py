@@ -9,7 +9,7 @@ import pytest
 from makers import few_shot, measured, plausible_few_shot, plausible_general, suite
 from scipy import stats
 
-from benchmarks.reporting.compare import compare
+from benchmarks.reporting.claims import compare
 from benchmarks.reporting.curves import averaged, band, histogram, optimizee_curve, thinned, training_curve
 from benchmarks.reporting.groups import LINES, choose, groups_of
 from benchmarks.reporting.kinds import differences, make_plots

@@ -12,7 +12,7 @@ from makers import COMMIT, ENVIRONMENT, few_shot, general, plausible_few_shot, p
 
 from benchmarks.reporting.charts import POINTS
 from benchmarks.reporting.claims import judge
-from benchmarks.reporting.compare import compare
+from benchmarks.reporting.claims import compare
 from benchmarks.reporting.groups import choose, groups_of
 from benchmarks.reporting.kinds import make_plots
 from benchmarks.reporting.layout import Scale, cards_of, scales_of
