@@ -116,7 +116,7 @@ def _plots(task: tuple[Group, Sequence[str]]) -> list[Plot]:
 def differences(metric: str, comparisons: Sequence[Comparison]) -> Plot:
     """Paired differences with their intervals beside the line of no difference."""
     lines = [
-        ForestLine(c.row.on, f"{c.row.label} − {c.other.label}", c.mean, c.low, c.high, wording.numbers(c))
+        ForestLine(c.row.on, f"{c.row.label} − {c.other.label}", c.mean, c.low, c.high, wording.numbers(c), c.decided)
         for c in comparisons
     ]
     return Plot(
@@ -124,7 +124,7 @@ def differences(metric: str, comparisons: Sequence[Comparison]) -> Plot:
         "forest",
         f"{DIFFERENCES}-{metric}",
         "Regularized − plain, paired on the same tests",
-        "Bars: intervals that hold for all of a claim at once, at 95 %; filled: zero is excluded, p is below 0.05.",
+        "Bars: intervals that hold for all of a claim at once, at 95 %; filled: zero is excluded, p (Holm) < 0.05.",
         "",
         [[Panel(metric, Axis(wording.DIFFERENCES[metric]), Axis(""), forest=lines)]],
     )

@@ -65,11 +65,8 @@ class ForestLine:
     high: float
     words: str
     """Its numbers."""
-
-    @property
-    def decided(self) -> bool:
-        """Whether the interval excludes zero."""
-        return bool(self.low > 0 or self.high < 0)
+    decided: bool
+    """There is a difference: the interval excludes zero, at which it may end."""
 
 
 @dataclass(frozen=True, eq=False)

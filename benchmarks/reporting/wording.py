@@ -68,8 +68,17 @@ def between(mean: float, low: float, high: float, metric: str) -> str:
     """A difference and the ends of its interval, "?" where a single value gives none; empty where there is no mean."""
     if math.isnan(mean):
         return ""
-    ends = f"{number(low, metric, '+')} to {number(high, metric, '+')}" if not math.isnan(low) else "?"
-    return f"{number(mean, metric, '+')} ({ends})"
+    return f"{number(mean, metric, '+')} ({ends(low, high, metric) or '?'})"
+
+
+def ends(low: float, high: float, metric: str) -> str:
+    """Of an interval of a difference, such as "+0.12 to +0.34"; empty where there is none.
+
+    A decided one may end at zero and excludes it: "0", not "+0.00", which is a little more or less.
+    """
+    if math.isnan(low):
+        return ""
+    return " to ".join(number(end, metric, "+") if end else "0" for end in (low, high))
 
 
 def bound(no_larger_than: float, equivalent: bool, metric: str) -> str:

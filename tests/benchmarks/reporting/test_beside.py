@@ -37,8 +37,8 @@ def test_a_plain_run_stands_beside_its_smoothed_partners(tmp_path):
     for record in (plain, *smooth):  # whichever was run last
         rows = rows_beside(tmp_path, [record])
         assert sorted(labels(rows)) == expected
-        assert [c.difference.mean for c in compare(rows)] == [4.0, 4.0]
-    assert table_beside(tmp_path, [plain]).count("+4.00 ± 0.00") == 2
+        assert [c.mean for c in compare(rows)] == [4.0, 4.0]
+    assert table_beside(tmp_path, [plain]).count("+4.00 (+4.00 to +4.00)") == 2
 
 
 def test_all_seeds_of_a_partner_are_read(tmp_path):
