@@ -53,6 +53,8 @@ def p_value(p: float) -> str:
     """Empty where there is none; never rounded to the other side of the level."""
     if math.isnan(p):
         return ""
+    if p < 1e-4:
+        return "< 0.0001"
     digits = 2
     while (float(f"{p:.{digits}g}") < ALPHA) != (p < ALPHA):
         digits += 1
@@ -197,7 +199,7 @@ def numbers(comparison: Comparison) -> str:
     """A comparison as briefly as a figure has room for it."""
     p = p_value(comparison.decision.p)
     difference = between(comparison.mean, comparison.low, comparison.high, comparison.metric)
-    return f"{difference}{f', p = {p}' if p else ''}"
+    return f"{difference}{f', p {p}' if p else ''}"
 
 
 def _missing(comparison: Comparison) -> str:

@@ -120,7 +120,7 @@ def test_numbers_are_those_of_the_rows(records, text):
         assert shown in words
     assert "1 run failed" in words
     assert "(1 failed; at worst" in words
-    assert "diverged)" in words
+    assert "1 diverged; at worst" in words
 
 
 def test_verdicts_come_first_and_say_what_was_found(records, text):
