@@ -11,7 +11,7 @@ from benchmarks.reporting import wording
 from benchmarks.reporting.compare import Comparison, unpaired
 from benchmarks.reporting.curves import LONG, Band, histogram, optimizee_curve, thin, thinned, training_curve
 from benchmarks.reporting.groups import Choice, Group
-from benchmarks.reporting.plots import BANDS, Axis, ForestLine, Form, Line, Panel, Plot, limits
+from benchmarks.reporting.plots import BANDS, Axis, ForestLine, Form, Line, Panel, Plot
 from benchmarks.reporting.rows import Row
 from benchmarks.running.parallel import mapped
 from benchmarks.running.schema import FewShotDetails, GeneralDetails, ZeroStateUpdates
@@ -181,23 +181,17 @@ def _panel(
     axis = METRICS[metric]
     found = [(c.row, band) for c in curves if (band := pick(c)) is not None]
     log = axis.log and all((band.mean > 0).all() for _, band in found)
-    bounds = limits([axis.scale * band.mean for _, band in found], log=True) if log else axis.ends
     longest = max((band.x[-1] for _, band in found), default=0.0)
     return Panel(
         title,
         Axis(x_title, "symlog" if longest >= LONG and x_title == _STEP else "linear"),
         Axis(axis.label, "log" if log else "linear", axis.ends),
-        [_line(row, band, axis.scale, bounds, log) for row, band in found],
+        [_line(row, band, axis) for row, band in found],
     )
 
 
-def _line(row: Row, band: Band, scale: float, bounds: tuple[float, float] | None, log: bool) -> Line:
-    """A line, whose band keeps within `bounds`; of a logarithmic axis, it is left out where it reaches the floor."""
-    low, high = scale * band.low, scale * band.high
-    if log and bounds:
-        low, high = (np.where(low > bounds[0], ends, np.nan) for ends in (low, high))
-    elif bounds:
-        low, high = np.clip(low, *bounds), np.clip(high, *bounds)
+def _line(row: Row, band: Band, metric: Metric) -> Line:
+    low, high = (np.clip(metric.scale * end, *(metric.ends or (None, None))) for end in (band.low, band.high))
     ended = f"; {band.ended} (×)" if band.ended else ""
     return Line(
         row.label,
@@ -206,7 +200,7 @@ def _line(row: Row, band: Band, scale: float, bounds: tuple[float, float] | None
         row.regularizer,
         row.style,
         band.x,
-        scale * band.mean,
+        metric.scale * band.mean,
         low if band.n > 1 else None,
         high if band.n > 1 else None,
         ended=bool(band.ended),
@@ -283,7 +277,7 @@ def _plot(
     lines = [panel.lines for row in kept for panel in row] if form == "lines" else []
     if any(len(found) > BANDS and any(line.low is not None for line in found) for found in lines):
         note += f" Bands are drawn of up to {BANDS} lines."
-    elif any(line.low is not None and np.isnan(line.low).any() for found in lines for line in found):
+    elif form == "lines" and any(panel.cut for row in kept for panel in row):
         note += " A band is left out where it reaches below a logarithmic axis."
     return Plot(kind, form, f"{kind}-{group.slug}", f"{title}: {group.heading}", note, group.dataset, kept)
 

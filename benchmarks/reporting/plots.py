@@ -87,6 +87,21 @@ class Panel:
         """Whether there is anything to draw."""
         return bool(self.lines or self.forest)
 
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """Of y: all of its lines; a band may leave it."""
+        return limits([line.y for line in self.lines], self.y.scale == "log", self.y.ends)
+
+    @property
+    def floor(self) -> float:
+        """A band that reaches below is left out there, as it would fill the panel."""
+        return self.range[0] if self.y.scale == "log" and self.range else -np.inf
+
+    @property
+    def cut(self) -> bool:
+        """Whether a band is left out somewhere."""
+        return any(line.low is not None and bool((line.low <= self.floor).any()) for line in self.lines)
+
 
 @dataclass(frozen=True, eq=False)
 class Plot:

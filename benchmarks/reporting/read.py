@@ -170,7 +170,10 @@ def _trained(record: Record, facts: GeneralFacts, seed: int) -> dict[int, Traine
         return {}
     details = record.details_as(_Validated)
     best = facts.training.best_loss if facts.training is not None else None
-    last = details.validation[-1].get("loss") if details.validation else None
+    last = None
+    if details.validation:
+        loss = details.validation[-1].get("loss")
+        last = float("inf") if loss is None else loss
     return {seed: Trained(details.smoothness.lipschitz if details.smoothness else None, best, last)}
 
 

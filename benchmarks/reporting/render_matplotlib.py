@@ -109,14 +109,17 @@ def _size(plot: Plot) -> tuple[float, float]:
 
 
 def _curves(axes: Axes, panel: Panel) -> None:
-    """Lines and bands; the axis follows the lines, a band of few seeds may leave it."""
+    """Lines and bands; the axis follows the lines."""
+    bounds, floor = panel.range, panel.floor
     for line in panel.lines:
         draw_line(axes, line.x, line.y, line.style, line.legend)
         if line.low is not None and line.high is not None and len(panel.lines) <= BANDS:
-            axes.fill_between(line.x, line.low, line.high, color=line.style.colour, alpha=0.15, linewidth=0)
+            shown = line.low > floor
+            axes.fill_between(
+                line.x, line.low, line.high, where=shown, color=line.style.colour, alpha=0.15, linewidth=0
+            )
         if line.ended:
             axes.plot(line.x[-1:], line.y[-1:], marker="x", markersize=7, color=line.style.colour, linestyle="none")
-    bounds = limits([line.y for line in panel.lines], panel.y.scale == "log", panel.y.ends)
     if bounds:
         axes.set_ylim(*bounds)
     if panel.y.scale == "log":

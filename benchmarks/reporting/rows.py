@@ -30,11 +30,11 @@ class Trained:
     best: float | None
     """Its loss on validation."""
     last: float | None
-    """That of the last optimizer."""
+    """That of the last optimizer; infinite where it diverged."""
 
     @property
     def early(self) -> bool:
-        """The last optimizer is more than 10 % worse than the best."""
+        """The last optimizer is more than 10 % worse than the best, or diverged."""
         return self.best is not None and self.last is not None and self.last > EARLY * self.best
 
 

@@ -46,14 +46,13 @@
     if (!line.low || line.points) return [];
     const runs = [];
     line.x.forEach((_, i) => {
-      if (line.low[i] === null || line.high[i] === null) return;
+      if (line.low[i] === null || line.high[i] === null || (floor !== null && line.low[i] <= floor)) return;
       const last = runs[runs.length - 1];
       last && last[last.length - 1] === i - 1 ? last.push(i) : runs.push([i]);
     });
-    const raised = (value) => floor === null ? value : Math.max(value, floor);
     return runs.map((keep) => {
       const back = keep.slice().reverse();
-      return { x: [...keep, ...back].map((i) => line.x[i]), y: [...keep.map((i) => raised(line.high[i])), ...back.map((i) => raised(line.low[i]))],
+      return { x: [...keep, ...back].map((i) => line.x[i]), y: [...keep.map((i) => line.high[i]), ...back.map((i) => line.low[i])],
               type: "scatter", mode: "lines", fill: "toself", fillcolor: faded(colour(line), 0.16), line: { width: 0 },
               hoverinfo: "skip", showlegend: false };
     });
@@ -169,7 +168,7 @@
       const lines = shown(chart);
       const logY = panel.y.log && !chart.linear;
       made = layout(chart, panel, lines);
-      const floor = logY && made.yaxis.range ? 10 ** (made.yaxis.range[0] - 1) : null;
+      const floor = logY && made.yaxis.range ? 10 ** made.yaxis.range[0] : null;
       const banded = new Set(lines.map((line) => line.key)).size <= chart.bands ? lines : [];
       traces = [...banded.flatMap((line) => band(line, floor)), ...lines.map(trace), ...lines.flatMap(ending)];
     }

@@ -120,7 +120,7 @@ def test_numbers_are_those_of_the_rows(records, text):
         assert shown in words
     assert "1 run failed" in words
     assert "(1 failed; at worst" in words
-    assert "1 diverged; at worst" in words
+    assert "2 diverged; at worst" in words
 
 
 def test_verdicts_come_first_and_say_what_was_found(records, text):
@@ -291,7 +291,7 @@ def test_metrics_and_scales_are_switched(browser):
 def test_values_are_shown_under_the_mouse(browser):
     load(browser)
     show(browser)
-    browser.run(f"Plotly.Fx.hover(document.querySelector('{CURVES} .plot'), [{{curveNumber: 10, pointNumber: 5}}])")
+    browser.run(f"Plotly.Fx.hover(document.querySelector('{CURVES} .plot'), [{{curveNumber: 2, pointNumber: 5}}])")
     shown = f"document.querySelector('{CURVES} .plot .hoverlayer').textContent"
     browser.wait(f"{shown}.includes('[')")
     assert "]" in browser.run(shown)
