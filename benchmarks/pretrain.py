@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             dataset = open_dataset(command.dataset, command.data, command.quiet or not world.leads)
         if command.import_weights is not None:
             path, accuracy = bring_in(command, dataset, command.import_weights)
-            say(f"{path}: validation accuracy {accuracy:.2%}")
+            say(f"{path}: validation accuracy {accuracy:.2%}; use it with --learner.backbone {path}")
             return
         for seed in command.seeds:
             try:

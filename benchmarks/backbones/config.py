@@ -96,6 +96,29 @@ def quick(base: PretrainConfig) -> PretrainConfig:
     return replace(base, training=training)
 
 
+def fitted(config: PretrainConfig, dataset: Dataset) -> PretrainConfig:
+    """`config` with batches and validation episodes that a small dataset has images for; others stay as they are."""
+    training, val = config.training, dataset["val"]
+    queries = int(val.class_sizes.min()) - training.validation_shot
+    smaller = replace(
+        training,
+        batch_size=min(training.batch_size, dataset["train"].shape[0]),
+        validation_way=min(training.validation_way, len(val.class_names)),
+        validation_query=max(1, min(training.validation_query, queries)),
+    )
+    return replace(config, training=smaller)
+
+
+def command_line(config: PretrainConfig) -> str:
+    """The command that pre-trains a backbone: what differs from its default preset."""
+    usual = preset("auto", PretrainConfig(config.dataset, config.backbone)).training
+    changed = {
+        f.name: value for f in fields(usual) if (value := getattr(config.training, f.name)) != getattr(usual, f.name)
+    }
+    flags = "".join(f" --training.{name.replace('_', '-')} {value}" for name, value in changed.items())
+    return f"python -m benchmarks.pretrain --dataset {config.dataset} --backbone {config.backbone}{flags}"
+
+
 QUICK_DATASETS = ("glyphs", "omniglot")
 Preset = Callable[[PretrainConfig], PretrainConfig]
 PRESETS: Registry[Preset] = Registry("preset")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,15 @@ import torch
 from rich.progress import Progress
 
 from benchmarks.backbones.command import PretrainCommand, command_of
-from benchmarks.backbones.config import DEFAULT_BACKBONES, PRESETS, QUICK_DATASETS, PretrainConfig, preset
+from benchmarks.backbones.config import (
+    DEFAULT_BACKBONES,
+    PRESETS,
+    QUICK_DATASETS,
+    PretrainConfig,
+    command_line,
+    fitted,
+    preset,
+)
 from benchmarks.running.execute import CHECKPOINT_NAME, discard, environment, measured
 from benchmarks.running.identity import config_sha256
 from benchmarks.running.record import Record, read_record
@@ -23,7 +31,7 @@ from fewshot.backbones.file import load_backbone, save_backbone
 from fewshot.backbones.foreign_weights import import_weights
 from fewshot.backbones.pretrain import CosineClassifier, Pretrainer
 from fewshot.console import progress
-from fewshot.data.catalog import CATALOG
+from fewshot.data.catalog import CATALOG, pixels_of
 from fewshot.data.episodes import EpisodeSampler
 from fewshot.data.store import Dataset
 from fewshot.errors import InputError
@@ -31,6 +39,7 @@ from fewshot.files import only_one
 from fewshot.nets.backbone import BACKBONES, build_backbone
 from fewshot.nets.blocks import FeatureNet
 from fewshot.seeding import derive
+from fewshot.weights_file import weights_sha256
 
 PRETRAINING_NAME = "pretraining.json"
 TRAINED_ON_FIRST_USE = "conv4_64"
@@ -73,7 +82,7 @@ def ensure(
     """
     if Path(backbone).is_file():
         return Path(backbone)
-    config = preset("auto", PretrainConfig(dataset.name, backbone))
+    config = fitted(preset("auto", PretrainConfig(dataset.name, backbone)), dataset)
     path = backbone_path(results, config, dataset, seed)
     if path.is_file():
         return path
@@ -81,7 +90,7 @@ def ensure(
         seeds = f" --seeds {seed}" if seed else ""
         raise InputError(
             f"there is no {backbone} for {dataset.name} at {path}; pre-train it with"
-            f" `python -m benchmarks.pretrain --dataset {dataset.name} --backbone {backbone}{seeds}`,"
+            f" `{command_line(config)}{seeds}`,"
             " or give the file of one that you have as --learner.backbone"
         )
     command = command_of(config, results=results, quiet=quiet)
@@ -170,7 +179,9 @@ class Pretraining:
             config=self.command.to_dict(),
             config_sha256=self.command.sha256(),
             seed=self.seed,
-            dataset=DatasetFacts(name=self.dataset.name, fingerprint=self.dataset.fingerprint),
+            dataset=DatasetFacts(
+                name=self.dataset.name, fingerprint=self.dataset.fingerprint, pixels=pixels_of(self.dataset)
+            ),
             environment=environment(
                 self.device,
                 ((BACKBONES, self.command.backbone), (CATALOG, self.dataset.name), (PRESETS, self.command.preset)),
@@ -201,7 +212,7 @@ class _Bar:
 
 
 def bring_in(command: PretrainCommand, dataset: Dataset, weights: Path) -> tuple[Path, float]:
-    """Make a backbone file of weights that were trained elsewhere.
+    """Make a backbone file of weights that were trained elsewhere. Its name is their hash, whatever theirs is.
 
     Returns:
         Its path, and its mean accuracy on the validation episodes, to compare with what its authors report.
@@ -211,7 +222,9 @@ def bring_in(command: PretrainCommand, dataset: Dataset, weights: Path) -> tuple
     """
     sampler, info = _validation_sampler(command, dataset), command.info(dataset, f"imported from {weights.name}")
     tensors = import_weights(weights, command.backbone, info.view.channels, info.view.crop)
-    path = command.results / f"{dataset.name}-{command.backbone}-imported" / f"{weights.stem}.safetensors"
+    content = {"weights": weights_sha256(tensors), "view": asdict(info.view), "dataset": dataset.fingerprint}
+    folder = command.results / f"{dataset.name}-{command.backbone}-imported"
+    path = folder / f"{config_sha256(content)[:16]}.safetensors"
     save_backbone(path, tensors, info)
     net, _ = load_backbone(path)
     return path, float(centroid_accuracy(net, info.view, sampler, command.training.validation_episodes).mean())
@@ -219,4 +232,7 @@ def bring_in(command: PretrainCommand, dataset: Dataset, weights: Path) -> tuple
 
 def _validation_sampler(command: PretrainCommand, dataset: Dataset) -> EpisodeSampler:
     t = command.training
-    return EpisodeSampler(dataset["val"], t.validation_way, t.validation_shot, t.validation_query, _VALIDATION_SEED)
+    try:
+        return EpisodeSampler(dataset["val"], t.validation_way, t.validation_shot, t.validation_query, _VALIDATION_SEED)
+    except InputError as error:
+        raise InputError(f"{error}; `{command_line(fitted(command.config, dataset))}` fits") from error

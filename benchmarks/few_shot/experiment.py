@@ -33,7 +33,7 @@ from benchmarks.running.schema import (
 from fewshot.backbones.features import AugmentedSampler, open_features
 from fewshot.backbones.file import BackboneInfo, read_info
 from fewshot.data.augment import Augment
-from fewshot.data.catalog import CATALOG
+from fewshot.data.catalog import CATALOG, pixels_of
 from fewshot.data.episodes import Episode, EpisodeSampler
 from fewshot.data.manifest import Manifest
 from fewshot.data.preprocess import Preprocess
@@ -187,7 +187,7 @@ class FewShotExperiment:
             config_sha256=config.sha256(),
             seed=self.seed,
             transductive=bool(self.learner.transductive),
-            dataset=DatasetFacts(name=dataset.name, fingerprint=dataset.fingerprint),
+            dataset=DatasetFacts(name=dataset.name, fingerprint=dataset.fingerprint, pixels=pixels_of(dataset)),
             backbone=None
             if backbone is None
             else BackboneFacts(

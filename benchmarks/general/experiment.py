@@ -68,7 +68,7 @@ class GeneralExperiment:
     ) -> None:
         self.command, self.config, self.seed, self.task, self.device = command, config, seed, task, device
         self.folder = folder_of(command.results, config, seed)
-        self.dataset = DatasetFacts(name=task.dataset[0], fingerprint=task.dataset[1])
+        self.dataset = DatasetFacts(name=task.dataset[0], fingerprint=task.dataset[1], pixels=task.pixels)
 
     def check(self, record: Record) -> None:
         """See `Experiment`."""

@@ -18,7 +18,7 @@ from benchmarks.paper.jobs import Places
 from benchmarks.paper.plan import FAILED, Plan, PlannedRun, make_plan
 from benchmarks.report import ReportCommand, write_report
 from benchmarks.reporting.read import load
-from benchmarks.running.command import check_seeds, options, parse_as
+from benchmarks.running.command import check_seeds, parse_as, plugins_in
 from fewshot.console import duration, run_command, say
 from fewshot.data.catalog import open_dataset
 from fewshot.errors import InputError
@@ -66,7 +66,7 @@ class PaperCommand(Places):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Plan, run, report; exit status 1 where a run failed."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    load_plugins([value for name, values in options(words) for value in values if name == "plugin"])
+    load_plugins(plugins_in(words))
     command = parse_as(PaperCommand, PaperCommand(), "benchmarks.paper", words)
     exhibit = EXHIBITS.find(command.name)[command.scale]
     title = exhibit.title(command.name, command.scale)

@@ -87,14 +87,14 @@ def sib(dataset: str, backbone: str, seeds: Seeds, guesses: tuple[float, float],
     """
     pretraining, training = guesses
     needs = (PretrainJob(("--dataset", dataset, "--backbone", backbone), guess=pretraining),)
-    found: list[Job] = []
+    jobs: list[Job] = []
     for shot in (1, 5):
         words = _few_shot("protonet", dataset, shot, "none")
-        found.append(FewShotJob(words, 0, needs, guess=training / 4, optional=optional))
+        jobs.append(FewShotJob(words, 0, needs, guess=training / 4, optional=optional))
         for regularizer in PLAIN_AND_SMOOTH:
             words = _few_shot("sib", dataset, shot, regularizer)
-            found += [FewShotJob(words, seed, needs, guess=training, optional=optional) for seed in seeds]
-    return found
+            jobs += [FewShotJob(words, seed, needs, guess=training, optional=optional) for seed in seeds]
+    return jobs
 
 
 def _few_shot(method: str, dataset: str, shot: int, regularizer: str) -> tuple[str, ...]:

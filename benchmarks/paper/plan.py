@@ -137,11 +137,11 @@ def _look(job: Job, shown: bool, places: Places) -> PlannedRun:
 
 def _estimates(runs: Iterable[PlannedRun]) -> dict[tuple[Any, ...], float]:
     """Mean seconds by kind of job, of runs that finished on one core (or an accelerator) such as are here."""
-    device, found = device_name(choose_device("auto")), {}
+    device, measured = device_name(choose_device("auto")), {}
     for run in runs:
         record = run.record
         if record and run.state == FINISHED:
             environment = record.facts.environment
             if environment.device == device and environment.threads == 1:
-                found.setdefault(run.job.kind, []).append(run.measured)
-    return {kind: float(np.mean(seconds)) for kind, seconds in found.items()}
+                measured.setdefault(run.job.kind, []).append(run.measured)
+    return {kind: float(np.mean(seconds)) for kind, seconds in measured.items()}

@@ -66,6 +66,7 @@ def _facts(row: Row) -> dict[str, Any]:
     found = {
         "dataset": facts.dataset.name,
         "dataset fingerprint": facts.dataset.fingerprint,
+        "pixels": facts.dataset.pixels or "not recorded",
         "config SHA-256": facts.config_sha256,
         "test SHA-256": row.tested_on[1],
         "meta-parameters": facts.meta_parameters,

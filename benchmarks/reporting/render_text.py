@@ -14,6 +14,7 @@ from benchmarks.reporting.claims import Judgement
 from benchmarks.reporting.compare import Margins
 from benchmarks.reporting.published import TABLES, title_of
 
+_NOT_AS_PUBLISHED = ("resized", "re-encoded", "re-encoded, resized")
 _MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {c: f"\\{c}" for c in "\\|*`[]~$#!"}
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -119,7 +120,8 @@ def _texts(line: dict[str, Any]) -> dict[str, str]:
     metric = line["metric"]
     value = wording.interval(line["value"], line["half_width"], metric) or ("diverged" if line["seeds"] else "failed")
     return {
-        **{name: str(line[name]) for name in ("dataset", "task", "source", "way", "shot")},
+        "dataset": line["dataset"] + (f" ({line['pixels']})" if line.get("pixels") in _NOT_AS_PUBLISHED else ""),
+        **{name: str(line[name]) for name in ("task", "source", "way", "shot")},
         "method": line["method"] + (" (T)" if line["transductive"] else ""),
         "regularizer": line["regularizer"],
         "settings": line["settings"],

@@ -26,13 +26,20 @@ def to_frame(
 ) -> pd.DataFrame:
     """The numbers of a table, a line a row, in the order of `rows`; NaN or "" where there is none.
 
-    Columns: table, track, `COLUMNS`, transductive; metric, value and half_width, over (see `wording.sample`),
-    one_model; problem (episodes or initializations) and how many problems, seeds, failed, diverged; worst and
+    Columns: table, track, `COLUMNS`, pixels (what prepared images are, where records say it), transductive; metric,
+    value and half_width, over (see `wording.sample`), one_model; problem (episodes or initializations) and how many problems, seeds, failed, diverged; worst and
     worst_half_width, where runs without a value count as the worst; paper and paper_spread, as published; difference to
     the plain partner, its simultaneous interval from low to high, difference_over, worst_difference, p, holm, family
     that this is corrected over (a claim or a table), no_larger_than, equivalent, more_seeds and more_problems (see
     `Comparison`); with `components` the standard deviations sd_seeds, sd_problems and sd_rest; best; settings, which
     tells apart rows of equal labels; remarks. Accuracies are in %, differences in percentage points.
+
+
+    Columns: table, track, `COLUMNS`, pixels (what prepared images are, where records say it), transductive; metric,
+    value and half_width over n units, unit (problems or seeds); problem (episodes or initializations) and how many
+    problems, seeds, failed, diverged; pooled_half_width over all problems; paper and paper_spread, as published;
+    difference to the plain partner, its half_width, n, unit and dropped pairs, p, holm, more (see `Comparison`);
+    best; settings, which tells apart rows of equal labels. Accuracies are in %, differences in percentage points.
 
     Args:
         rows: of `read.load`.
@@ -57,6 +64,7 @@ def _numbers(row: Row) -> dict[str, Any]:
         "table": table_of(row),
         "track": row.track,
         **{name: row.labels.get(name, "") for name in COLUMNS},
+        **_pixels(row),
         "transductive": row.transductive,
         "metric": row.metric,
         **_mean("value", "half_width", row.analysis),
@@ -84,6 +92,12 @@ def _components(analysis: Analysis | None) -> dict[str, float]:
     variances = (found.seeds, (found.problems,), found.interaction) if found else ((), (), ())
     names = ("sd_seeds", "sd_problems", "sd_rest")
     return {name: float(np.sqrt(v[0])) if v else np.nan for name, v in zip(names, variances, strict=True)}
+
+
+def _pixels(row: Row) -> dict[str, str]:
+    """What prepared images are beside the published ones; nothing of records that do not say it."""
+    pixels = {record.facts.dataset.pixels for record in row.records.values()} - {""}
+    return {"pixels": " or ".join(sorted(pixels))} if pixels else {}
 
 
 def _comparison(comparison: Comparison | None) -> dict[str, Any]:

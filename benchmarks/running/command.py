@@ -159,9 +159,9 @@ def parse_as(
         return tyro.cli(
             kind,
             prog=f"python -m {program}",
-            default=tyro.MISSING if default is None else default,
             args=words,
             config=(tyro.conf.FlagCreatePairsOff,) + (() if default is None else (tyro.conf.AvoidSubcommands,)),
+            **({} if default is None else {"default": default}),
         )
 
 
@@ -180,13 +180,18 @@ def options(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
         yield name, values
 
 
+def plugins_in(words: Sequence[str]) -> list[str]:
+    """The plug-ins that a command line names; what follows one may be a word of its own."""
+    return [value for name, values in options(words) for value in values[:1] if name == "plugin"]
+
+
 def _values(words: Words) -> dict[str, list[str]]:
     """Values by option: the last ones, as ever on command lines, but all plug-ins."""
     values_of: dict[str, list[str]] = {}
     for name, values in options(words):
         if "" in values:
             raise InputError(f"--{name} is empty; give a value, or leave the option out")
-        values_of[name] = [*values_of.get(name, []), *values] if name == "plugin" else values
+        values_of[name] = [*values_of.get(name, []), *values[:1]] if name == "plugin" else values
     return values_of
 
 
@@ -212,6 +217,9 @@ def _one(name: str, values: Sequence[str], kind: type) -> Any:
 
 def _refuse(default: Any, hints: Mapping[str, str]) -> Callable[[tyro_errors.ParseErrorEvent], None]:
     def refuse(event: tyro_errors.ParseErrorEvent) -> None:
+        if isinstance(event, tyro_errors.MissingSubcommand):
+            names = ", ".join(event.subcommand_spec.parser_from_name)
+            raise InputError(f"say what to do; choose one of: {names}")
         if isinstance(event, tyro_errors.UnrecognizedArgs):
             raise InputError(_unknown(event.tokens[0], default, hints))
         if isinstance(event, tyro_errors.InvalidChoice):

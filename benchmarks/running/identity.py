@@ -5,13 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
 
 def plain_data(options: Any) -> dict[str, Any]:
-    """A dataclass of options as JSON values: equal to itself read back from a record."""
-    return json.loads(json.dumps(asdict(options)))
+    """A dataclass of options as JSON values: equal to itself read back from a record.
+
+    Options that came later are left out where they have their default, so that older configurations keep their hash
+    (`fewshot.optimizers.coordinatewise.OMITTED_DEFAULT`).
+    """
+    return json.loads(json.dumps(_without_later_defaults(options, asdict(options))))
+
+
+def _without_later_defaults(options: Any, found: dict[str, Any]) -> dict[str, Any]:
+    for each in fields(options):
+        value = getattr(options, each.name)
+        if each.metadata.get("omit_default") and value == each.default:
+            del found[each.name]
+        elif is_dataclass(value):
+            _without_later_defaults(value, found[each.name])
+    return found
 
 
 def config_sha256(options: Mapping[str, Any]) -> str:

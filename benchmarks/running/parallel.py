@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import sys
@@ -31,9 +32,13 @@ def mapped(work: Callable[[T], R], items: Sequence[T], least: int, chunk: int = 
     if cores < 2 or len(items) < max(least, 2) or multiprocessing.current_process().daemon:
         yield map(work, items)
         return
-    with ProcessPoolExecutor(min(cores, len(items)), multiprocessing.get_context("fork")) as pool:
-        try:
-            yield pool.map(work, items, chunksize=chunk)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    gc.freeze()  # what is there already is shared with the processes, unless their collectors write into it
+    try:
+        with ProcessPoolExecutor(min(cores, len(items)), multiprocessing.get_context("fork")) as pool:
+            try:
+                yield pool.map(work, items, chunksize=chunk)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    finally:
+        gc.unfreeze()

@@ -45,11 +45,13 @@ class Environment(Part, frozen=True):
     """Plug-ins that brought something which the run used."""
 
 
-class DatasetFacts(Part, frozen=True):
+class DatasetFacts(Part, frozen=True, omit_defaults=True):
     """A prepared dataset."""
 
     name: str
     fingerprint: str
+    pixels: str = ""
+    """What its images are beside the published ones: `original`, `resized`, `re-encoded`; "" where that is unknown."""
 
 
 class BackboneFacts(Part, frozen=True):

@@ -49,8 +49,8 @@ def measure_unroll(command: UnrollSpeed) -> pd.DataFrame:
         for turn in range(command.rounds + 1):
             for setting, unroll in runs.items():
                 started = time.perf_counter()
-                found = unroll.truncation(step_weights("linear", 0, command.truncation))
-                torch.autograd.grad(found.surrogate, list(unroll.core.parameters()))
+                passed = unroll.truncation(step_weights("linear", 0, command.truncation))
+                torch.autograd.grad(passed.surrogate, list(unroll.core.parameters()))
                 if turn:
                     times[setting].append(1000 * (time.perf_counter() - started) / command.truncation)
         plain = median(times["plain"])

@@ -1,17 +1,18 @@
-"""How fast learned optimizers are here: a step of the drop-in on ResNet-18, and inner steps of the cores alone."""
+"""How fast learned optimizers are here: steps of the drop-in beside Adam's, and inner steps of the cores alone."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import torch
+from torch import nn
 
 from fewshot.optimizers import LEARNED, NeuralOptimizer
 from fewshot.optimizers.plain import ByEquation
@@ -21,14 +22,19 @@ from fewshot.regularizers import Regularizer, Smoothness, SmoothOptions, inner_s
 
 @dataclass(frozen=True)
 class DropIn:
-    """Time steps of `fewshot.LearnedOptimizer` on torchvision's ResNet-18, beside Adam's; gradients are random."""
+    """Time steps of `fewshot.LearnedOptimizer` beside Adam's, in turn, and weigh their states; gradients are random."""
 
-    optimizers: tuple[str, ...] = ("simple",)
-    """Learned optimizers, at their initial weights: time does not depend on those."""
-    rounds: int = 5
-    """Steps timed of each; the median is shown."""
+    optimizers: tuple[str, ...] = ("smoothed_simple", "rnnprop")
+    """Names of shipped optimizers, or files of others."""
+    networks: tuple[Literal["small", "mlp", "resnet18"], ...] = ("small", "mlp", "resnet18")
+    """Layers of 64-32-10 and of 784-256-10, and torchvision's ResNet-18."""
+    state_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the hidden state."""
+    rounds: int = 9
+    """Steps timed of each; the fastest is shown, since whatever else the machine does only adds."""
     threads: int = 0
-    """Threads of torch; 0 leaves the default."""
+    """Threads of torch; 0 leaves the default. With 1, processor time is measured: what other programs take is no part
+    of it."""
 
 
 @dataclass(frozen=True)
@@ -48,30 +54,53 @@ class Cores:
 
 
 def measure_drop_in(command: DropIn) -> pd.DataFrame:
-    """A line an optimizer: weights, seconds a step, and MiB that its first step adds to the resident memory's peak."""
-    from fewshot.vision import models
+    """A line a network and optimizer: its step, how many of Adam's it takes, and bytes of its state a weight.
 
+    The peak is what the first step, which makes the state, adds to resident memory.
+    """
     _use(command.threads)
-    with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
-        model = models.resnet18(weights=None)
+    return pd.DataFrame([line for network in command.networks for line in _beside_adam(network, command)])
+
+
+def _beside_adam(network: str, command: DropIn) -> Iterator[dict[str, Any]]:
+    model = _network(network)
+    weights = sum(p.numel() for p in model.parameters())
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         parameter.grad = 0.01 * torch.randn(parameter.shape, generator=generator)
-    lines = []
+    optimizers: dict[str, torch.optim.Optimizer] = {"adam": torch.optim.Adam(model.parameters(), 0.0)}
     for name in command.optimizers:
+        dtype = getattr(torch, command.state_dtype)
+        optimizers[name] = LearnedOptimizer(model.parameters(), name, 0.0, state_dtype=dtype)
+    peaks = {}
+    for name, optimizer in optimizers.items():
         _forget_peak()
         before = _memory("VmRSS")
-        optimizer = LearnedOptimizer(model.parameters(), LEARNED[name](torch.Generator().manual_seed(0)))
-        optimizer.step()  # allocates its memory
-        grown = _memory("VmHWM") - before
-        adam = torch.optim.Adam(model.parameters(), 0.0)
-        adam.step()
-        times = _alternate({"learned": optimizer.step, "adam": adam.step}, command.rounds)
-        line = {"optimizer": name, "weights": sum(p.numel() for p in model.parameters())}
-        line |= {"s/step": median(times["learned"]), "times Adam": _ratio(times, "learned", "adam")}
-        lines.append({**line, "extra MiB": grown})
-        del optimizer, adam
-    return pd.DataFrame(lines)
+        optimizer.step()
+        peaks[name] = _memory("VmHWM") - before
+    clock = time.thread_time if command.threads == 1 else time.perf_counter
+    times = _alternate({name: optimizer.step for name, optimizer in optimizers.items()}, command.rounds, clock)
+    for name, optimizer in optimizers.items():
+        state = [each for own in optimizer.state.values() for each in own.values() if each.dim()]
+        yield {
+            "network": network,
+            "weights": weights,
+            "optimizer": name,
+            "ms/step": 1000 * min(times[name]),
+            "times Adam": min(times[name]) / min(times["adam"]),
+            "bytes/weight": sum(each.numel() * each.element_size() for each in state) / weights,
+            "peak MiB": peaks[name],
+        }
+
+
+def _network(name: str) -> nn.Module:
+    from fewshot.vision import models
+
+    with torch.random.fork_rng(devices=[]):  # initial weights come from the global generator
+        if name == "resnet18":
+            return models.resnet18(weights=None)
+        inputs, units = (64, 32) if name == "small" else (784, 256)
+        return nn.Sequential(nn.Linear(inputs, units), nn.ReLU(), nn.Linear(units, 10))
 
 
 def measure_cores(command: Cores) -> pd.DataFrame:
@@ -114,15 +143,17 @@ def _unroll(core: NeuralOptimizer, regularizer: Regularizer, command: Cores) -> 
     return unroll
 
 
-def _alternate(actions: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+def _alternate(
+    actions: Mapping[str, Callable[[], Any]], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
     """Seconds of each action in every round but a first one, in which all warm up."""
     times: dict[str, list[float]] = {name: [] for name in actions}
     for round_ in range(rounds + 1):
         for name, action in actions.items():
-            started = time.perf_counter()
+            started = clock()
             action()
             if round_:
-                times[name].append(time.perf_counter() - started)
+                times[name].append(clock() - started)
     return times
 
 

@@ -30,10 +30,12 @@ _FORMATS = (
     *("SGI", "QOI", "SUN", "PSD", "DDS", "XBM", "XPM", "MSP", "BLP", "PIXAR"),
 )
 """All that Pillow decodes itself and knows by its first bytes: nothing that starts another program, as EPS does."""
+_UNMISTAKABLE = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM", "QOI", "PSD", "DDS")
 _LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "JPEG2000")
 _BY_ENDING = {".tga": "TGA", ".icb": "TGA", ".vda": "TGA", ".vst": "TGA", ".im": "IM"}
 _BATCH = 64
 _PREFIX = 512
+_SHORTEST = 16  # what Pillow asks for to know a format
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -50,7 +52,7 @@ _DAMAGE = (
     TypeError,
     AttributeError,
     ArithmeticError,
-    NotImplementedError,
+    RuntimeError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
@@ -158,10 +160,10 @@ def span_of(items: Iterable[tuple[str, bytes]]) -> Span:
 
 
 def is_image(head: bytes) -> bool:
-    """Whether a file that begins like this is an image of a format that is read here."""
+    """Whether a file that begins like this is an image, of a format whose first bytes are like no other's."""
     Image.init()
-    accepts = (Image.OPEN[kind][1] for kind in _FORMATS if kind in Image.OPEN)
-    return any(accept is not None and accept(head[:_PREFIX]) is True for accept in accepts)
+    accepts = (Image.OPEN[kind][1] for kind in _UNMISTAKABLE if kind in Image.OPEN)
+    return len(head) >= _SHORTEST and any(accept is not None and accept(head) is True for accept in accepts)
 
 
 @cache

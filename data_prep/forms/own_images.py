@@ -22,6 +22,7 @@ from fewshot.data.store import SPLITS
 from fewshot.errors import InputError
 
 _NAMED = 20
+_USUAL_WAY = 5
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def _layout(
     layout, small = _without_small(layout, wishes, left_out)
     rules = (*rules, *small)
     if set(layout) == {""}:
-        return _divided(layout[""], wishes, where), (*rules, f"divided at random, seed {wishes.seed}")
+        return _divided(layout[""], wishes, where), (*rules, *_random(len(layout[""]), wishes))
     return layout, rules
 
 
@@ -241,6 +242,19 @@ def _check(found: Found, layout: Layout) -> None:
                     raise InputError(
                         f"{where[found.where(image)]} and {image} are one file, by links; leave one of the two out"
                     )
+
+
+def _random(count: int, wishes: Wishes) -> list[str]:
+    """What is told of a random division."""
+    told = [f"divided at random, seed {wishes.seed}"]
+    held_out = min(round(wishes.val * count), round(wishes.test * count))
+    if held_out < _USUAL_WAY <= count // 3:
+        share = -(-100 * _USUAL_WAY // count) / 100
+        told.append(
+            f"no more than --way {held_out} is possible with these shares; --val {share} --test {share} leave"
+            f" {_USUAL_WAY} classes each for --way {_USUAL_WAY}"
+        )
+    return told
 
 
 def _divided(classes: Mapping[str, list[str]], wishes: Wishes, where: str) -> Layout:

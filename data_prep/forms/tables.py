@@ -83,9 +83,9 @@ def _from_lines(text: str) -> list[list[str]]:
 
 
 def _by_blanks(line: str) -> list[str]:
-    """`path/to/an image.jpg 17` is a name and a number; other lines are one name."""
-    match = re.fullmatch(r"(.*\S)\s+(\S+)", line.strip())
-    return [match[1], match[2]] if match and match[2].isdigit() else [line]
+    """`path/to/an image.jpg 17`, or `image.jpg cat`, is a name and a class; other lines are one name."""
+    match = re.fullmatch(r"(.*\.[A-Za-z]{2,5})\s+(\S.*)|(.*\S)\s+(\d+)", line.strip())
+    return [line] if match is None else [match[1] or match[3], match[2] or match[4]]
 
 
 def _from_json(text: str, source: Source) -> list[list[str]]:

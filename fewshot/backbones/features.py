@@ -5,8 +5,8 @@ One HDF5 file for a dataset and a backbone. Group per split with
     features       float32 [n, 1 + V, D], contiguous: of the plain image, then of V augmented versions of it
     class_offsets, class_names, file_names    as in the dataset's own file
 
-and the file attributes `schema_version` and `key`: everything the features depend on. A file whose key is not the one
-expected was made from other images or weights, and is made again.
+and the file attributes `schema_version`, `fingerprint` of the features and `key`: everything they depend on. A file
+whose key is not the one expected was made from other images or weights; it is made again, as a damaged one is.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from fewshot.backbones.view import View, read_images
 from fewshot.console import progress
 from fewshot.data.catalog import refuse_leak
 from fewshot.data.episodes import EpisodeSampler
-from fewshot.data.store import Dataset, Split, create_contiguous
+from fewshot.data.stamps import check_once
+from fewshot.data.store import Dataset, Split, create_contiguous, fingerprint
 from fewshot.errors import InputError
 from fewshot.files import replacing
 from fewshot.nets.blocks import FeatureNet
@@ -175,9 +176,18 @@ def _current(path: Path, key: str, dataset: Dataset) -> dict[str, FeatureSplit] 
         with h5py.File(path, "r", locking=False) as file:
             if file.attrs["schema_version"] != SCHEMA_VERSION or file.attrs["key"] != key:
                 return None
-            return {name: FeatureSplit.index(path, name, file) for name in dataset.splits}
+            splits = {name: FeatureSplit.index(path, name, file) for name in dataset.splits}
+            written = file.attrs.get("fingerprint")
+        if written is not None:  # files of before that are taken as they are
+            check_once(path, str(written), lambda: _check(splits, str(written)))
+        return splits
     except (OSError, KeyError, ValueError, TypeError, RuntimeError):
         return None
+
+
+def _check(splits: Mapping[str, FeatureSplit], written: str) -> None:
+    if fingerprint(splits) != written:
+        raise ValueError("the features are not as they were written")
 
 
 def _compute(
@@ -197,6 +207,9 @@ def _compute(
                     for rows, values in extract(net, info, split, version):
                         stored[rows, version] = values.numpy()
                         bar.update(task, advance=len(values))
+        with h5py.File(temporary, "r+", locking=False) as file:
+            written = {name: FeatureSplit.index(temporary, name, file) for name in dataset.splits}
+            file.attrs["fingerprint"] = fingerprint(written)
 
 
 def extract(net: FeatureNet, info: BackboneInfo, split: Split, version: int) -> Iterator[tuple[slice, Tensor]]:

@@ -207,10 +207,10 @@ def _resized_boxes(
     fits = ((sizes > 0) & (sizes <= full)).all(dim=-1)
     first = sizes[torch.arange(count, device=sizes.device), fits.byte().argmax(dim=1)]
     central = torch.tensor(_central_size(height, width, ratio), device=generator.device)
-    found = fits.any(dim=1, keepdim=True)
-    sizes = torch.where(found, first, central)
+    fitting = fits.any(dim=1, keepdim=True)
+    sizes = torch.where(fitting, first, central)
     corner = (_uniform(generator, count, 2) * (full - sizes + 1)).long()
-    return torch.cat([torch.where(found, corner, (full - central) // 2), sizes], dim=1)
+    return torch.cat([torch.where(fitting, corner, (full - central) // 2), sizes], dim=1)
 
 
 def _central_size(height: int, width: int, ratio: tuple[float, float]) -> tuple[int, int]:

@@ -137,7 +137,8 @@ class EpisodeSampler:
         split, sizes = self.split, self.split.class_sizes
         if self.way > len(sizes):
             raise InputError(
-                f"way {self.way}: split {split.name!r} has only {len(sizes)} classes; choose at most that many"
+                f"way {self.way}: split {split.name!r} has only {len(sizes)} classes; choose at most that many, or"
+                " prepare your images again with more in it (--val and --test of data_prep.image_folder, with --force)"
             )
         needed, smallest = self.shot + self.query, int(sizes.argmin())
         if needed > sizes[smallest]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fewshot.data.catalog import CATALOG, open_dataset
+from fewshot.data.catalog import CATALOG, open_dataset, pixels_of
 from fewshot.data.preprocess import normalize, to_unit
 from fewshot.data.store import Split, TokenSplit
 from fewshot.seeding import derive
@@ -57,6 +57,8 @@ class Examples:
     std: tuple[float, ...] | None = None
     vocabulary: int = 0
     """Numbers that stand for words in texts."""
+    pixels: str = ""
+    """What prepared images are beside the published ones (`catalog.pixels_of`)."""
 
     def sizes(self) -> dict[str, int]:
         """Examples per part."""
@@ -82,7 +84,9 @@ def prepared(name: str, folder: Path, validation: int, device: torch.device) -> 
     val, train = _cut(splits["train"], validation)
     entry = CATALOG[name]
     parts = {"train": train, "val": val, "test": splits["test"]}
-    return Examples(name, dataset.fingerprint, parts, entry.mean, entry.std, len(dataset.vocabulary()))
+    words = len(dataset.vocabulary())
+    pixels = "" if words else pixels_of(dataset)
+    return Examples(name, dataset.fingerprint, parts, entry.mean, entry.std, words, pixels)
 
 
 def _inputs(split: Split) -> Tensor:

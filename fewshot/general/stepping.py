@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 
 from fewshot.general.tasks import Problem
+from fewshot.optimizers.blocks import advance, hidden_rows
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
-
-ROWS_AT_ONCE = 1 << 20
-"""Weights that a core is applied to at a time: what bounds its memory on large networks."""
 
 
 class Stepper(Protocol):
@@ -33,21 +31,13 @@ class LearnedStepper:
     def __init__(self, core: CoordinatewiseOptimizer, weights: Tensor) -> None:
         self.core = core
         self.memory = core.features.init(weights)
-        self.hidden = [core.init_hidden(rows) for rows in _chunk_sizes(len(weights))]
+        self.hidden = hidden_rows(core, len(weights))
 
     @torch.no_grad()
     def step(self, weights: Tensor, gradient: Tensor) -> Tensor:
         state, self.memory = self.core.features(gradient, weights, self.memory)
-        updates = []
         with self.core.unroll():
-            for i, rows in enumerate(state.split(ROWS_AT_ONCE)):
-                update, self.hidden[i] = self.core(rows, self.hidden[i])
-                updates.append(update[:, 0])
-        return weights + torch.cat(updates)
-
-
-def _chunk_sizes(total: int) -> list[int]:
-    return [min(ROWS_AT_ONCE, total - start) for start in range(0, total, ROWS_AT_ONCE)]
+            return weights + advance(self.core, state, self.hidden)
 
 
 class TorchStepper:

@@ -67,6 +67,8 @@ class Task:
     name: str
     dataset: tuple[str, str]
     """Name and fingerprint of the data."""
+    pixels: str = ""
+    """What prepared images are beside the published ones (`catalog.pixels_of`)."""
 
     def problem(self, stage: Stage, seed: int, batch_size: int) -> Problem:
         """The problem of a stage and a seed."""
@@ -98,7 +100,7 @@ class Classification(Task):
             classes: per stage, those that two are drawn from for each problem; None: every problem has all classes.
         """
         self.name, self.examples, self.net, self.augment, self.classes = name, examples, net, augment, classes
-        self.dataset = examples.name, examples.fingerprint
+        self.dataset, self.pixels = (examples.name, examples.fingerprint), examples.pixels
 
     def problem(self, stage: Stage, seed: int, batch_size: int) -> Problem:
         parts = self.examples.parts

@@ -7,13 +7,19 @@ the gradient as state, and add its update to the weights.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from fewshot.errors import InputError
 from fewshot.optimizers.core import NeuralOptimizer
+from fewshot.optimizers.fast.native import NativeStep
 from fewshot.optimizers.observe import Features
+
+OMITTED_DEFAULT: Mapping[str, Any] = {"omit_default": True}
+"""Metadata of an option that came later: where it has its default, configurations and their hashes are without it."""
 
 
 class CoordinatewiseOptimizer(NeuralOptimizer):
@@ -26,6 +32,8 @@ class CoordinatewiseOptimizer(NeuralOptimizer):
     """Frozen dataclass of its options; every field has a default."""
     features: Features
     """Turns gradients into state columns; `state_size` is its size."""
+    rests_at_zero: bool = False
+    """Whether a state of zeros leaves a hidden of zeros as it is, with an update of zero."""
 
     def __init__(self, generator: torch.Generator, options: Any = None) -> None:
         """Draw the initial parameters.
@@ -36,6 +44,27 @@ class CoordinatewiseOptimizer(NeuralOptimizer):
         """
         super().__init__()
         self.options = options if options is not None else self.Options()
+
+    def advance_(self, state: Tensor, hidden: Sequence[Tensor]) -> Tensor:
+        """`forward` without a graph and in place, the same to the last bit: what trained optimizers step with.
+
+        A core that can do without most of the memory of `forward` overrides this.
+
+        Args:
+            state: [F, rows].
+            hidden: each [units, rows], and changed.
+
+        Returns:
+            The updates, [rows].
+        """
+        update, following = self(state.T, tuple(part.T for part in hidden))
+        for part, new in zip(hidden, following, strict=True):
+            part.copy_(new.T)
+        return update[:, 0]
+
+    def native_step(self) -> NativeStep | None:
+        """`advance_` in compiled code, to rounding, with the weights as they are now; None where there is none."""
+        return None
 
 
 def check_hidden_size(size: int) -> None:

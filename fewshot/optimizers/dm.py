@@ -5,14 +5,15 @@ Marcin Andrychowicz et al., "Learning to learn by gradient descent by gradient d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from fewshot.errors import InputError
-from fewshot.optimizers.coordinatewise import check_hidden_size, check_output_scale
+from fewshot.optimizers.coordinatewise import OMITTED_DEFAULT, check_hidden_size, check_output_scale
 from fewshot.optimizers.core import Hidden
+from fewshot.optimizers.fast.native import NativeStep
 from fewshot.optimizers.observe import LogSign
 from fewshot.optimizers.recurrent import TwoLayers
 
@@ -31,6 +32,8 @@ class DMOptions:
     """Range of the logarithm: gradients below e^-p enter linearly."""
     output_scale: float = 0.1
     """The output is multiplied by this."""
+    scale_free: bool = field(default=False, metadata=OMITTED_DEFAULT)
+    """Gradients enter divided by their root mean square over the network: the same for any multiple of a loss."""
 
     def __post_init__(self) -> None:
         check_hidden_size(self.hidden_size)
@@ -50,12 +53,15 @@ class DM(TwoLayers):
 
     def __init__(self, generator: torch.Generator, options: DMOptions | None = None) -> None:
         super().__init__(generator, options, inputs=2)
-        self.features = LogSign(self.options.p)
+        self.features = LogSign(self.options.p, self.options.scale_free)
         self.state_size = self.features.size
 
     def equation(self, state: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
         output, hidden = self.layers(state, hidden)
         return self.options.output_scale * output, hidden
+
+    def native_step(self) -> NativeStep | None:
+        return self.native_layers() if type(self) is DM else None
 
     def finish(self, output: Tensor) -> Tensor:
         return self.options.output_scale * output

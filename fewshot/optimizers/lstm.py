@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fewshot.nets.functional import uniform_fan_in
 from fewshot.optimizers.fast.gates import gates
+from fewshot.optimizers.fast.in_place import gates_
 
 
 class LSTMCell(nn.Module):
@@ -33,6 +34,11 @@ class LSTMCell(nn.Module):
     def forward(self, x: Tensor, c: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         """From the input x [inputs, rows], the previous cell state c [H, rows] and `known` to the next h and c."""
         return gates(torch.addmm(known, self.input, x), c)
+
+    def advance_(self, x: Tensor, h: Tensor, c: Tensor) -> None:
+        """`known` and `forward` without a graph: h and c [H, rows] are the next ones afterwards."""
+        pre = self.known(h)
+        gates_(torch.addmm(pre, self.input, x, out=pre), h, c)
 
     def equation(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """The next h and c [rows, H] from x [rows, inputs], h and c, in the simplest torch."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,18 +20,27 @@ class Features:
 
     size: int
     """F, columns."""
+    needs: Literal["nothing", "mean_square", "network"] = "network"
+    """What a weight's columns depend on beside the weight itself: nothing; the mean of g² over its network, which a
+    caller that holds only a part of the network can give; or the network in other ways, and then all must be there."""
+    reads_weights: bool = True
+    """Whether columns depend on values of weights."""
 
     def init(self, weights: Tensor) -> Memory:
         """The memory before the first step, for weights [..., P]."""
         return ()
 
-    def __call__(self, gradient: Tensor, weights: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+    def __call__(
+        self, gradient: Tensor, weights: Tensor, memory: Memory, mean_square: Tensor | None = None
+    ) -> tuple[Tensor, Memory]:
         """Observe one step.
 
         Args:
             gradient: [..., P], of the loss with respect to `weights`, without a graph.
             weights: [..., P]; the last axis runs over the weights of one network.
             memory: from `init` or the previous step.
+            mean_square: [..., 1], the mean of g² over the network, where P is but a part of it; None: P is all of it.
+                Given only to features that do not need the network.
 
         Returns:
             State columns [..., P, F], and the next memory.
@@ -39,12 +49,22 @@ class Features:
 
 
 class GradientRMS(Features):
-    """g / √(mean g² + 1e-5), the mean over all weights of a network: what Xiong & Hsieh's code feeds its optimizer."""
+    """g / √(mean g² + 1e-5), the mean over all weights of a network: what Xiong & Hsieh's code feeds its optimizer.
+
+    Scale-free, it is g / √(mean g²): the same for a loss and any multiple of it.
+    """
 
     size = 1
+    needs = "mean_square"
+    reads_weights = False
 
-    def __call__(self, gradient: Tensor, weights: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
-        return (gradient * _inverse_rms(gradient)).unsqueeze(-1), memory
+    def __init__(self, scale_free: bool = False) -> None:
+        self._scale_free = scale_free
+
+    def __call__(
+        self, gradient: Tensor, weights: Tensor, memory: Memory, mean_square: Tensor | None = None
+    ) -> tuple[Tensor, Memory]:
+        return (gradient * _inverse_rms(gradient, mean_square, self._scale_free)).unsqueeze(-1), memory
 
 
 class _Moments(Features):
@@ -64,7 +84,8 @@ class _Moments(Features):
         first = torch.lerp(gradient, first, self._decays[0])
         second = torch.lerp(gradient.square(), second, self._decays[1])
         steps = steps + 1
-        mean, square = (m / (1 - d**steps) for m, d in zip((first, second), self._decays, strict=True))
+        weight = {decay: 1 - decay**steps for decay in self._decays}
+        mean, square = (m / weight[d] for m, d in zip((first, second), self._decays, strict=True))
         return mean, square, (first, second, steps)
 
 
@@ -78,44 +99,69 @@ class FullState(_Moments):
     """
 
     size = 4
+    needs = "mean_square"
 
-    def __init__(self, first_decay: float = 0.9, second_decay: float = 0.999) -> None:
+    def __init__(self, first_decay: float = 0.9, second_decay: float = 0.999, scale_free: bool = False) -> None:
         super().__init__(first_decay, second_decay)
+        self._scale_free = scale_free
 
-    def __call__(self, gradient: Tensor, weights: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+    def __call__(
+        self, gradient: Tensor, weights: Tensor, memory: Memory, mean_square: Tensor | None = None
+    ) -> tuple[Tensor, Memory]:
         mean, square, memory = self._observe(gradient, memory)
-        scale = _inverse_rms(gradient)
+        scale = _inverse_rms(gradient, mean_square, self._scale_free)
         return torch.stack([weights, gradient * scale, mean * scale, square.sqrt() * scale], dim=-1), memory
 
 
 class NormalizedMoments(_Moments):
-    """(g / √v, m / √v), m and v averages of gradients and their squares: the input of RNNprop (Lv et al. 2017)."""
+    """(g / √v, m / √v), m and v averages of gradients and their squares: the input of RNNprop (Lv et al. 2017).
+
+    √v has 1e-8 added to it; scale-free, 1e-8 of the root mean square of the network's gradient.
+    """
 
     size = 2
+    reads_weights = False
 
-    def __init__(self, decay: float = 0.95) -> None:
+    def __init__(self, decay: float = 0.95, scale_free: bool = False) -> None:
         super().__init__(decay, decay)
+        self._scale_free = scale_free
+        self.needs = "mean_square" if scale_free else "nothing"
 
-    def __call__(self, gradient: Tensor, weights: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+    def __call__(
+        self, gradient: Tensor, weights: Tensor, memory: Memory, mean_square: Tensor | None = None
+    ) -> tuple[Tensor, Memory]:
         mean, square, memory = self._observe(gradient, memory)
-        return torch.stack([gradient, mean], dim=-1) / (square.sqrt() + 1e-8).unsqueeze(-1), memory
+        least = 1e-8 / _inverse_rms(gradient, mean_square, True) if self._scale_free else 1e-8
+        return torch.stack([gradient, mean], dim=-1) / (square.sqrt() + least).unsqueeze(-1), memory
 
 
 class LogSign(Features):
-    """`log_sign` of the gradient: the input of DMOptimizer (Andrychowicz et al. 2016)."""
+    """`log_sign` of the gradient: the input of DMOptimizer (Andrychowicz et al. 2016).
+
+    Scale-free, of the gradient divided by its root mean square over the network.
+    """
 
     size = 2
+    reads_weights = False
 
-    def __init__(self, p: float) -> None:
-        self._p = p
+    def __init__(self, p: float, scale_free: bool = False) -> None:
+        self._p, self._scale_free = p, scale_free
+        self.needs = "mean_square" if scale_free else "nothing"
 
-    def __call__(self, gradient: Tensor, weights: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
-        return log_sign(gradient, self._p), memory
+    def __call__(
+        self, gradient: Tensor, weights: Tensor, memory: Memory, mean_square: Tensor | None = None
+    ) -> tuple[Tensor, Memory]:
+        x = gradient * _inverse_rms(gradient, mean_square, True) if self._scale_free else gradient
+        return log_sign(x, self._p), memory
 
 
-def _inverse_rms(gradient: Tensor) -> Tensor:
-    """1 / √(mean g² + 1e-5) over the last axis, kept."""
-    return (gradient.square().mean(dim=-1, keepdim=True) + 1e-5).rsqrt()
+def _inverse_rms(gradient: Tensor, mean_square: Tensor | None, scale_free: bool) -> Tensor:
+    """1 / √(mean g² + 1e-5) over the last axis, kept; scale-free, 1 / √(mean g²), and finite where all g are zero."""
+    if mean_square is None:
+        mean_square = gradient.square().mean(dim=-1, keepdim=True)
+    if scale_free:
+        return mean_square.clamp_min(torch.finfo(mean_square.dtype).tiny).rsqrt()
+    return (mean_square + 1e-5).rsqrt()
 
 
 def log_sign(x: Tensor, p: float = 10.0) -> Tensor:

@@ -159,7 +159,8 @@ def _empty(path: Path, card: OptimizerCard) -> CoordinatewiseOptimizer:
         values = {name: tuple(v) if isinstance(v, list) else v for name, v in card.options.items()}
         if not all(isinstance(v, int | float | str | bool | tuple) for v in values.values()):
             raise TypeError("a value is neither number nor text")
-        return kind(torch.Generator().manual_seed(0), kind.Options(**values))
+        with torch.device("cpu"):  # whatever the default device is
+            return kind(torch.Generator("cpu").manual_seed(0), kind.Options(**values)).float()
     except (TypeError, ValueError, InputError) as error:
         raise InputError(f"{path} has options that do not fit ({first_line(error)}); {_FILE.remedy}") from error
 

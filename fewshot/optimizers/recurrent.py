@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from fewshot.nets.functional import uniform_fan_in
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
 from fewshot.optimizers.core import Hidden, Response, Step
+from fewshot.optimizers.fast import native
 from fewshot.optimizers.fast.recurrent import RecurrentResponse
 from fewshot.optimizers.lstm import LSTMCell
 
@@ -87,6 +89,18 @@ class TwoLayers(RecurrentOptimizer):
 
     def known(self, hidden: Hidden) -> Hidden:
         return self.first.known(hidden[0].T), self.second.known(hidden[2].T)
+
+    def advance_(self, state: Tensor, hidden: Sequence[Tensor]) -> Tensor:
+        h1, c1, h2, c2 = hidden
+        self.first.advance_(self.prepare(state), h1, c1)
+        self.second.advance_(h1, h2, c2)
+        return self.finish(torch.addmm(self.output_bias[:, None], self.output, h2))[0]
+
+    def native_layers(self, entry: tuple[Tensor, Tensor] | None = None) -> native.NativeStep | None:
+        """`native_step` for those whose `prepare` is a linear layer with ELU, or nothing."""
+        layers = [(layer.input, layer.recurrent, layer.bias) for layer in (self.first, self.second)]
+        step = native.two_layers(layers, (self.output, self.output_bias), entry)
+        return None if step is None else lambda state, hidden: self.finish(step(state, hidden)[None])[0]
 
     def read(self, x: Tensor, known: Hidden, hidden: Hidden) -> tuple[Tensor, Hidden]:
         h1, c1 = self.first(self.prepare(x), hidden[1].T, known[0])

@@ -6,16 +6,17 @@ Their random scaling and convex part belong to meta-training, not to the optimiz
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewshot.errors import InputError
-from fewshot.optimizers.coordinatewise import check_hidden_size, check_output_scale
+from fewshot.optimizers.coordinatewise import OMITTED_DEFAULT, check_hidden_size, check_output_scale
 from fewshot.optimizers.core import Hidden
 from fewshot.optimizers.fast.elementwise import tanh
+from fewshot.optimizers.fast.native import NativeStep
 from fewshot.optimizers.observe import NormalizedMoments
 from fewshot.optimizers.recurrent import TwoLayers
 
@@ -30,6 +31,8 @@ class RNNpropOptions:
     """Of the averages of gradients and squared gradients."""
     output_scale: float = 0.1
     """The largest step."""
+    scale_free: bool = field(default=False, metadata=OMITTED_DEFAULT)
+    """The 1e-8 added to the root of the mean squared gradient is relative to the network's root mean square."""
 
     def __post_init__(self) -> None:
         check_hidden_size(self.hidden_size)
@@ -46,7 +49,7 @@ class RNNprop(TwoLayers):
 
     def __init__(self, generator: torch.Generator, options: RNNpropOptions | None = None) -> None:
         super().__init__(generator, options, inputs=(options or RNNpropOptions()).hidden_size)
-        self.features = NormalizedMoments(self.options.decay)
+        self.features = NormalizedMoments(self.options.decay, self.options.scale_free)
         self.state_size, size = self.features.size, self.options.hidden_size
         start = nn.init.trunc_normal_(torch.empty(size, 2), std=0.1, a=-0.2, b=0.2, generator=generator)
         self.input, self.input_bias = nn.Parameter(start), nn.Parameter(torch.zeros(size))
@@ -57,6 +60,9 @@ class RNNprop(TwoLayers):
 
     def prepare(self, x: Tensor) -> Tensor:
         return F.elu(torch.addmm(self.input_bias[:, None], self.input, x))
+
+    def native_step(self) -> NativeStep | None:
+        return self.native_layers((self.input, self.input_bias)) if type(self) is RNNprop else None
 
     def finish(self, output: Tensor) -> Tensor:
         return -self.options.output_scale * tanh(output)

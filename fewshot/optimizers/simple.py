@@ -5,7 +5,8 @@ Patrick H. Chen et al., "Learning to Learn with Better Convergence", 2020, as Xi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -13,8 +14,10 @@ from torch import Tensor, nn
 
 from fewshot.errors import InputError, one_of
 from fewshot.nets.functional import uniform_fan_in
-from fewshot.optimizers.coordinatewise import check_hidden_size, check_output_scale
+from fewshot.optimizers.coordinatewise import OMITTED_DEFAULT, check_hidden_size, check_output_scale
 from fewshot.optimizers.core import Hidden, Response, Step
+from fewshot.optimizers.fast import native
+from fewshot.optimizers.fast.in_place import simple_
 from fewshot.optimizers.fast.simple import ClosedForm, read
 from fewshot.optimizers.observe import FullState, GradientRMS
 from fewshot.optimizers.recurrent import RecurrentOptimizer
@@ -46,6 +49,9 @@ class SimpleOptions:
     """Of the mean of gradients, in full features."""
     second_decay: float = 0.999
     """Of the mean of squared gradients, in full features."""
+    scale_free: bool = field(default=False, metadata=OMITTED_DEFAULT)
+    """Gradients enter the same for any multiple of a loss; else a small constant, 1e-5, is added to their mean
+    square, as in the published code."""
 
     def __post_init__(self) -> None:
         check_hidden_size(self.hidden_size)
@@ -64,7 +70,11 @@ class Simple(RecurrentOptimizer):
     def __init__(self, generator: torch.Generator, options: SimpleOptions | None = None) -> None:
         super().__init__(generator, options)
         o, size = self.options, self.options.hidden_size
-        self.features = GradientRMS() if o.features == "gradient_rms" else FullState(o.first_decay, o.second_decay)
+        if o.features == "gradient_rms":
+            self.features = GradientRMS(o.scale_free)
+        else:
+            self.features = FullState(o.first_decay, o.second_decay, o.scale_free)
+        self.rests_at_zero = o.features == "gradient_rms"
         self.columns, self.state_size = COLUMNS[o.features], self.features.size
         self.input = nn.Parameter(uniform_fan_in((size, self.state_size), size, generator))
         self.recurrent = nn.Parameter(uniform_fan_in((size, size), size, generator))
@@ -85,6 +95,12 @@ class Simple(RecurrentOptimizer):
     def read(self, x: Tensor, known: Hidden, hidden: Hidden) -> tuple[Tensor, Hidden]:
         update, h = read(known[0], x, self.input, self.output)
         return update, (h.T,)
+
+    def advance_(self, state: Tensor, hidden: Sequence[Tensor]) -> Tensor:
+        return simple_(state, hidden[0], self.input, self.recurrent, self.output)[0]
+
+    def native_step(self) -> native.NativeStep | None:
+        return native.simple(self.input, self.recurrent, self.output) if type(self) is Simple else None
 
     def response(self, step: Step, columns: slice) -> Response:
         return ClosedForm(self, step, columns)

@@ -91,6 +91,6 @@ def shrink(monkeypatch, name: str, splits: Mapping[str, Mapping[str, int]]) -> N
     sizes = {split: Counts(len(classes), sum(classes.values())) for split, classes in splits.items()}
     balanced = all(len(set(classes.values())) == 1 for classes in splits.values())
     entry = dataclasses.replace(CATALOG[name], editions={"small": sizes}, balanced=balanced)
-    monkeypatch.setitem(CATALOG, name, entry)
+    monkeypatch.setitem(CATALOG._things, name, entry)
     rows = {label: {"split": split} for split, classes in splits.items() for label in classes}
     monkeypatch.setattr(catalog, "class_table", lambda stem: rows)

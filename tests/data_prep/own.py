@@ -24,10 +24,12 @@ def images(folders: Iterable[str], each: int = 3, ending: str = "png", kind: str
     }
 
 
-def split_tree(names: Mapping[str, str] = {split: split for split in CLASSES}, inner: str = "") -> dict[str, bytes]:
+def split_tree(names: Mapping[str, str] | None = None, inner: str = "") -> dict[str, bytes]:
     """`train/tr_a/*` … with 4, 2 and 2 classes, under other names of the splits."""
     return images(
-        f"{names[split]}/{split[:2]}_{letter}{inner}" for split, count in CLASSES.items() for letter in "abcd"[:count]
+        f"{(names or {}).get(split, split)}/{split[:2]}_{letter}{inner}"
+        for split, count in CLASSES.items()
+        for letter in "abcd"[:count]
     )
 
 

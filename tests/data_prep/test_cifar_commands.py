@@ -165,6 +165,7 @@ def test_jpeg_images_are_said_to_be_lossy(tmp_path, capsys):
     }
     cifar10.main(["--from", str(write_files(tmp_path / "from", files)), "--out", str(tmp_path), "--quiet"])
     assert "not the published pixels" in capsys.readouterr().out
+    assert Dataset.open(tmp_path / "cifar10.h5").pixels == "re-encoded"
 
 
 @pytest.mark.usefixtures("small")

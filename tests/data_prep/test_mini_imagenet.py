@@ -1,5 +1,6 @@
 """Every form of miniImageNet, small but byte-true, ends as the same pixels in the same rows."""
 
+import itertools
 import pickle
 
 import h5py
@@ -137,6 +138,24 @@ def write_class_zip(folder, pixels, images, ranks):
     return write_zip(folder / "Mini-ImageNet.zip", files | {"__MACOSX/Mini-ImageNet/._train": b"x"})
 
 
+def write_split_archives(folder, pixels, images, ranks):
+    names = {"train": "base", "val": "Validation", "test": "novel"}
+    for split, wnids in CLASSES.items():
+        files = {f"{wnid}/{rank}.JPEG": images[wnid][rank] for wnid in wnids for rank in ranks[wnid]}
+        write_zip(folder / f"{names[split]}.zip", files)
+    return folder
+
+
+def write_flat_with_other_endings(folder, pixels, images, ranks):
+    endings = itertools.cycle((".JPG", ".jpeg", ".JPEG"))
+    names = [(w, rank, list_name(w, rank).replace(".jpg", next(endings))) for w in images for rank in ranks[w]]
+    lists = {
+        f"{split}.csv": "\r\n".join(["\ufefffilename;label", *(f"{n};{w}" for w, _, n in names if w in wnids)]).encode()
+        for split, wnids in CLASSES.items()
+    }
+    return write_files(folder, {f"images/{name}": images[w][rank] for w, rank, name in names} | lists)
+
+
 def write_flat(folder, pixels, images, ranks):
     files = {f"images/{list_name(w, rank)}": images[w][rank] for w in images for rank in ranks[w]}
     lines = [f"{list_name(w, rank)},{w}" for w in CLASSES["train"] for rank in sorted(ranks[w])]
@@ -177,6 +196,8 @@ FORMS = {
         write_torchmeta,
         write_class_folders,
         write_class_zip,
+        write_split_archives,
+        write_flat_with_other_endings,
         write_flat,
         write_ilsvrc_folders,
         write_ilsvrc_class_tars,
@@ -246,6 +267,24 @@ def test_lists_of_another_split_are_refused(tmp_path, pixels, images, few_ranks)
     foreign = min(set(range(1, 9)) - few_ranks["n01532829"])
     (folder / "train.csv").write_text(f"filename,label\n{list_name('n01532829', foreign)},n01532829\n")
     with pytest.raises(InputError, match=rf"train.csv .* lists {list_name('n01532829', foreign)}"):
+        prepare(folder, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"filename,label\n%s,n01532829\n", "puts class n01532829 into test"),
+        (b"\xef\xbb\xbffilename;label\r\n%s;n01532829\r\n", "puts class n01532829 into test"),
+        (b"%s n01532829\n", "puts class n01532829 into test"),
+        (b"filename,label\n", "lists no image of miniImageNet"),
+        (b"filename,label\ncat.jpg,cat\n", "lists no image of miniImageNet"),
+    ],
+)
+def test_lists_that_move_a_class_to_another_split_are_refused(content, message, tmp_path, pixels, images, few_ranks):
+    folder = write_flat(tmp_path / "from", pixels, images, few_ranks)
+    listed = list_name("n01532829", min(few_ranks["n01532829"])).encode()
+    (folder / "test.csv").write_bytes(content.replace(b"%s", listed))
+    with pytest.raises(InputError, match=message):
         prepare(folder, tmp_path / "out")
 
 

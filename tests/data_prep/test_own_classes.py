@@ -66,7 +66,7 @@ def test_parts_of_a_class_belong_to_it(inside, split, tmp_path, capsys):
 @pytest.mark.parametrize("inside", [("0", "1"), ("x1", "x2"), ("session0", "other")])
 def test_names_that_tell_nothing_are_refused_with_the_ways_out(inside, tmp_path):
     folder = folder_of(tmp_path, images(f"{name}/{part}" for name in NAMES for part in inside))
-    with pytest.raises(InputError, match="--class-folder first .* last .* name "):
+    with pytest.raises(InputError, match=r"--class-folder first .* last .* name "):
         prepare(folder, tmp_path)
     first = prepare(folder, tmp_path, "--class-folder", "first")
     assert all_classes(first) == dict.fromkeys(NAMES, 6)

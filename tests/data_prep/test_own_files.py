@@ -16,15 +16,10 @@ from fewshot.errors import InputError
 
 @pytest.mark.parametrize(
     ("ending", "kind"),
-    [(".tif", "TIFF"), (".tiff", "TIFF"), (".jfif", "JPEG"), (".JPG", "JPEG"), (".avif", "AVIF"), (".jp2", "JPEG2000")]
-    + [
-        ("", "PNG"),
-        (".tga", "TGA"),
-        (".dat", "PNG"),
-        (".png", "JPEG"),
-        (".ico", "ICO"),
-        (".pcx", "PCX"),
-        (".webp", "WEBP"),
+    [
+        *((".tif", "TIFF"), (".tiff", "TIFF"), (".jfif", "JPEG"), (".JPG", "JPEG"), (".avif", "AVIF")),
+        *((".jp2", "JPEG2000"), ("", "PNG"), (".tga", "TGA"), (".dat", "PNG"), (".png", "JPEG"), (".ico", "ICO")),
+        *((".pcx", "PCX"), (".webp", "WEBP")),
     ],
 )
 def test_whatever_pillow_reads_is_read(ending, kind, tmp_path):

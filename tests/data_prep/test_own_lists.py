@@ -61,6 +61,7 @@ FORMS = {
     "old Mac": lists(end="\r"),
     "other names": lists(names=("base", "valid", "novel")),
     "text": lists("txt", header="", separator=","),
+    "blanks": lists("txt", header="", separator=" "),
     "paths": {n: d.replace(b"\ntr_", b"\nimages/tr_") for n, d in lists().items()},
     "Windows paths": {n: d.replace(b"\nte_", b"\nD:\\data\\images\\te_") for n, d in lists().items()},
     "no endings": {n: d.replace(b".png", b"") for n, d in lists().items()},

@@ -40,6 +40,18 @@ def write_pngs(folder, pixels, prefix=""):
     return folder
 
 
+def test_class_folders_for_each_split(tmp_path, monkeypatch):
+    classes = {"train": ("n01530575", "n01531178"), "val": ("n01534433",), "test": ("n01537544",)}
+    shrink(monkeypatch, "tiered_imagenet", {split: dict.fromkeys(wnids, 2) for split, wnids in classes.items()})
+    images = iter(pictures(8, seed=9))
+    wnids = [(split, wnid) for split, own in classes.items() for wnid in own]
+    files = {f"{split}/{wnid}/{row}.jpg": encoded(next(images)) for split, wnid in wnids for row in range(2)}
+    folder = write_files(tmp_path / "from", files)
+    tiered_imagenet.main(["--from", str(folder), "--data", str(tmp_path), "--quiet"])
+    dataset = Dataset.open(tmp_path / "tiered_imagenet.h5")
+    assert {name: tuple(split.class_names) for name, split in dataset.splits.items()} == classes
+
+
 def write_pngs_of_learn2learn(folder, pixels):
     return write_pngs(folder, pixels, "tiered-imagenet-")
 

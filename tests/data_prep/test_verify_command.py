@@ -43,6 +43,18 @@ def test_a_sound_file_is_told_and_drawn(tmp_path, images, capsys):
         assert sheet.width > 300
 
 
+def test_what_is_re_encoded_is_not_as_published(tmp_path, images, capsys):
+    count = {split: sum(classes.values()) for split, classes in SIZES.items()}
+    with writing(tmp_path / "omniglot.h5", "omniglot", {}, "none") as writer:
+        for split, classes in SIZES.items():
+            writer.add_split(split, classes, (8, 8, 1))
+            writer.write(split, 0, images[: count[split]], [f"{row}.jpg" for row in range(count[split])])
+    verify.main(["omniglot", "--data", str(tmp_path)])
+    told = capsys.readouterr().out
+    assert "as published in numbers (small), but not in its pixels: they were re-encoded with losses" in told
+    assert "pixels re-encoded" in told
+
+
 def test_own_images_have_nothing_to_be_compared_with(tmp_path, images, capsys):
     write(tmp_path, {"train": {"a": 2}}, images, "own")
     verify.main(["own", "--out", str(tmp_path), "--sheet", str(tmp_path / "sheet.png")])

@@ -86,6 +86,12 @@ def test_columns_without_room_are_named():
     assert " ".join(text.split()).endswith("no room in 30 columns: difference, more")
 
 
+def test_no_column_is_shown_before_a_more_important_one():
+    columns = {"method": ["a", "b"], "more": ["5", "6"], "difference": ["+1.63 ± 0.52 points", "?"]}
+    cells = pd.DataFrame({**columns, "accuracy (%)": ["3", "4"]})
+    assert folding.table(cells, 40).splitlines()[-1] == "no room in 40 columns: more, difference"
+
+
 def test_where_no_column_fits_a_row_is_a_paragraph():
     cells = pd.DataFrame({"method": ["a " * 20, "b"], "accuracy (%)": ["76.12 ± 1.93", "2"], "more": ["", "6"]})
     text = folding.table(cells, 30)

@@ -58,9 +58,10 @@ def _npz():
     return buffer.getvalue()
 
 
-def _image(file_format):
+def _image(file_format, kind=np.uint8):
     buffer = io.BytesIO()
-    image = Image.fromarray(np.arange(300, dtype=np.uint8).reshape(10, 10, 3))
+    shape = (10, 10, 3) if kind is np.uint8 else (10, 30)
+    image = Image.fromarray(np.arange(300).astype(kind).reshape(shape))
     image.save(buffer, file_format)
     return buffer.getvalue()
 
@@ -91,7 +92,12 @@ CASES = {
     "npz": (lambda source: list(iterate_npz(source, "images", 2)), _npz()),
     "idx": (read_idx, IDX),
     "idx.gz": (read_idx, gzip.compress(IDX)),
-    **{name: (_decode, _image(name)) for name in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "PPM")},
+    **{
+        name: (_decode, _image(name))
+        for name in ("PNG", "JPEG", "GIF", "BMP", "WEBP", "PPM", "TIFF", "AVIF", "JPEG2000", "ICO", "QOI", "SGI", "PCX")
+    },
+    "TIFF of 16 bits": (_decode, _image("TIFF", np.uint16)),
+    "PNG of 16 bits": (_decode, _image("PNG", np.uint16)),
 }
 
 

@@ -27,6 +27,15 @@ def make(tmp_path):
     return make
 
 
+def test_names_are_no_formulas(tmp_path):
+    names = ["$\\frac{$", "$x", "\\alpha$$", "100 $"]
+    with writing(tmp_path / "made.h5", "a$\\b$", [], "none") as writer:
+        writer.add_split("train", dict.fromkeys(names, 2), (8, 8, 1))
+        writer.write("train", 0, np.zeros((8, 8, 8, 1), np.uint8), [f"{row}" for row in range(8)])
+    contact_sheet(Dataset.open(tmp_path / "made.h5"), tmp_path / "sheet.png")
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
+
+
 @pytest.fixture
 def texts(monkeypatch):
     """Every text on the sheet that is being drawn."""

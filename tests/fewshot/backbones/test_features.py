@@ -176,3 +176,16 @@ def test_views_of_a_backbone_without_augmentation_are_refused(dataset, tmp_path)
 def test_augmented_episodes_need_augmented_versions(dataset, backbone, tmp_path):
     with pytest.raises(InputError, match="no augmented features of split 'train'"):
         AugmentedSampler(opened(dataset, backbone, tmp_path)["train"], 3, 1, 2)
+
+
+def test_a_damaged_file_is_made_again(dataset, backbone, tmp_path, computed):
+    (split, *_) = opened(dataset, backbone, tmp_path).values()
+    opened(dataset, backbone, tmp_path)
+    assert len(computed) == 1
+    before = split.read(np.array([0]))
+    with open(split.path, "r+b") as file:
+        file.seek(split.byte_offset)
+        file.write(b"\x7f\x7f\x7f\x7f")
+    (again, *_) = opened(dataset, backbone, tmp_path).values()
+    assert len(computed) == 2
+    np.testing.assert_array_equal(again.read(np.array([0])), before)

@@ -1,8 +1,10 @@
 """Pre-training learns, stops and continues, and is the same in one process and in two."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,3 +129,18 @@ def test_weights_from_elsewhere_come_in(data, tmp_path, capsys):
     (path,) = (tmp_path / "b").rglob("*.safetensors")
     _, info = load_backbone(path)
     assert (info.backbone, info.dataset, info.origin) == ("conv4_64", "shapes", "imported from theirs.pth")
+
+
+def test_imports_are_known_by_their_content(data, tmp_path, capsys):
+    _, weights = train(data, tmp_path / "a")
+    others = {name: value + 0.5 if "weight" in name else value for name, value in weights.items()}
+    for folder, content in (("one", weights), ("two", others), ("again", weights)):
+        (tmp_path / folder).mkdir()
+        torch.save(content, tmp_path / folder / "best.pth")
+        where = ["--data", str(data), "--results", str(tmp_path / "b")]
+        pretrain.main([*OPTIONS, *where, "--import-weights", str(tmp_path / folder / "best.pth")])
+    paths = re.findall(r"--learner\.backbone (\S+)", capsys.readouterr().out)
+    assert paths[0] == paths[2] != paths[1]
+    for path, content in zip(paths, (weights, others), strict=False):
+        net, _ = load_backbone(Path(path))
+        assert all(torch.equal(value, content[name]) for name, value in net.state_dict().items())

@@ -208,7 +208,7 @@ def test_a_run_that_fails_knows_how_long_it_took():
             return super()._step(index)
 
     trainer = Slow(spoil=(0,))
-    with pytest.raises(TrainingFailed, match="^the loss was not finite at step 0; try again$"):
+    with pytest.raises(TrainingFailed, match=r"^the loss was not finite at step 0; try again$"):
         trainer.run(Watch())
     assert 0.05 <= trainer.progress.seconds < 60
 

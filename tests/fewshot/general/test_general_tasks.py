@@ -215,5 +215,5 @@ def test_rows_in_chunks_are_rows_at_once(name: str, monkeypatch: pytest.MonkeyPa
         return now
 
     whole = run()
-    monkeypatch.setattr("fewshot.general.stepping.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("fewshot.optimizers.blocks.BLOCK", 7)
     torch.testing.assert_close(run(), whole)

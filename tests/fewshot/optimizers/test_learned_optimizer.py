@@ -5,14 +5,16 @@ import io
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import pytest
 import torch
+from optimizer_models import loss_of, make_model, set_gradients, take_steps, vector
 from torch import nn
 
 import fewshot
 from fewshot.errors import InputError
-from fewshot.optimizers import LEARNED, torch_optimizer
+from fewshot.optimizers import LEARNED, blocks
 from fewshot.optimizers.optimizer_file import OptimizerCard, save_optimizer
 from fewshot.regularizers import Spectral
 
@@ -21,30 +23,6 @@ STEPS = 5
 
 def make_core(name):
     return LEARNED[name](torch.Generator().manual_seed(1)).requires_grad_(False)
-
-
-def make_model(dtype=torch.float32):
-    model = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)).to(dtype)
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    return model
-
-
-def loss_of(model, step):
-    generator = torch.Generator().manual_seed(100 + step)
-    x, y = torch.randn(8, 6, generator=generator), torch.randint(0, 3, (8,), generator=generator)
-    dtype = next(model.parameters()).dtype
-    return nn.functional.cross_entropy(model(x.to(dtype)).float(), y)
-
-
-def take_steps(model, optimizer, steps):
-    for step in steps:
-        optimizer.zero_grad()
-        loss_of(model, step).backward()
-        optimizer.step()
-    return nn.utils.parameters_to_vector(model.parameters()).detach()
 
 
 @pytest.mark.parametrize("name", LEARNED)
@@ -87,7 +65,7 @@ def test_a_state_of_another_optimizer_is_refused():
 
 def test_groups_scale_their_steps():
     frozen, whole = make_model(), make_model()
-    groups = [{"params": frozen[0].parameters(), "scale": 0.0}, {"params": frozen[2].parameters()}]
+    groups = [{"params": frozen[0].parameters(), "lr": 0.0}, {"params": frozen[2].parameters()}]
     before = frozen[0].weight.detach().clone()
     take_steps(frozen, fewshot.LearnedOptimizer(groups, make_core("simple")), range(1))
     take_steps(whole, fewshot.LearnedOptimizer(whole.parameters(), make_core("simple")), range(1))
@@ -119,7 +97,7 @@ def test_other_types_keep_a_float32_memory(dtype):
     optimizer = fewshot.LearnedOptimizer(model.parameters(), make_core("simple"))
     moved = take_steps(model, optimizer, range(STEPS))
     assert moved.dtype == dtype
-    assert all(h.dtype == torch.float32 for state in optimizer.state.values() for h in state["hidden"])
+    assert all(state["hidden_0_3"].dtype == torch.float32 for state in optimizer.state.values())
     tolerance = 1e-4 if dtype == torch.float64 else 0.1
     reference = make_model()
     expected = take_steps(
@@ -131,15 +109,15 @@ def test_other_types_keep_a_float32_memory(dtype):
 def test_bad_names_and_scales_are_refused():
     with pytest.raises(InputError, match="no_such"):
         fewshot.LearnedOptimizer(make_model().parameters(), "no_such")
-    with pytest.raises(InputError, match="scale is -1"):
-        fewshot.LearnedOptimizer(make_model().parameters(), make_core("simple"), scale=-1)
+    with pytest.raises(InputError, match="lr is -1"):
+        fewshot.LearnedOptimizer(make_model().parameters(), make_core("simple"), lr=-1)
 
 
 @pytest.mark.parametrize("name", LEARNED)
 def test_chunks_of_the_core_change_nothing(name, monkeypatch):
     whole, pieces = make_model(), make_model()
     expected = take_steps(whole, fewshot.LearnedOptimizer(whole.parameters(), make_core(name)), range(STEPS))
-    monkeypatch.setattr(torch_optimizer, "CHUNK", 7)
+    monkeypatch.setattr(blocks, "CPU_BLOCK", 7)
     moved = take_steps(pieces, fewshot.LearnedOptimizer(pieces.parameters(), make_core(name)), range(STEPS))
     torch.testing.assert_close(moved, expected, rtol=1e-5, atol=1e-6)
 
@@ -156,8 +134,8 @@ def test_the_memory_of_a_parameter_stands_still_while_it_has_no_gradient(name):
         model[0].weight.grad = None
         optimizer.step()
     now = optimizer.state[model[0].weight]
-    assert all(torch.equal(a, b) for key in still for a, b in zip(still[key], now[key], strict=True))
-    assert not torch.equal(optimizer.state[model[2].weight]["hidden"][0], moving["hidden"][0])
+    assert all(torch.equal(still[key], now[key]) for key in still)
+    assert not torch.equal(optimizer.state[model[2].weight]["hidden_0_0"], moving["hidden_0_0"])
 
 
 def test_states_of_bfloat16_parameters_are_not_rounded_on_loading():
@@ -167,8 +145,8 @@ def test_states_of_bfloat16_parameters_are_not_rounded_on_loading():
     other = copy.deepcopy(model)
     continued = fewshot.LearnedOptimizer(other.parameters(), make_core("rnnprop"))
     continued.load_state_dict(optimizer.state_dict())
-    hidden = continued.state[other[0].weight]["hidden"][1]
-    assert torch.equal(hidden, optimizer.state[model[0].weight]["hidden"][1])
+    hidden = continued.state[other[0].weight]["hidden_1_0"]
+    assert torch.equal(hidden, optimizer.state[model[0].weight]["hidden_1_0"])
     assert not torch.equal(hidden, hidden.bfloat16().float())
 
 
@@ -176,11 +154,11 @@ def test_loading_does_not_tie_two_optimizers_together():
     model, other = make_model(), make_model()
     optimizer = fewshot.LearnedOptimizer(model.parameters(), make_core("simple"))
     take_steps(model, optimizer, range(2))
-    before = optimizer.state[model[0].weight]["hidden"][0].clone()
+    before = optimizer.state[model[0].weight]["hidden_0_0"].clone()
     continued = fewshot.LearnedOptimizer(other.parameters(), make_core("simple"))
     continued.load_state_dict(optimizer.state_dict())
     take_steps(other, continued, range(2))
-    assert torch.equal(optimizer.state[model[0].weight]["hidden"][0], before)
+    assert torch.equal(optimizer.state[model[0].weight]["hidden_0_0"], before)
 
 
 def test_copies_of_an_optimizer_work():
@@ -236,7 +214,7 @@ def test_a_torchvision_model_in_both_memory_formats_with_clipping():
         core = make_core("simple")
         with torch.no_grad():
             core.output.copy_(-0.005 * core.input.T)  # a descent direction
-        optimizer = fewshot.LearnedOptimizer(model.parameters(), core, scale=0.2)
+        optimizer = fewshot.LearnedOptimizer(model.parameters(), core, lr=0.2)
         x, y = torch.randn(4, 3, 32, 32), torch.arange(4)
         mine = []
         for _ in range(3):
@@ -264,3 +242,294 @@ def test_a_compiled_model():
 def test_importing_the_package_alone_does_not_import_torch():
     code = "import sys, fewshot; assert 'torch' not in sys.modules; fewshot.LearnedOptimizer"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def functional_steps(core, weights, gradients, memory=None, hidden=None):
+    """The weights after each gradient, and the memory and hidden at the end."""
+    memory = core.features.init(weights) if memory is None else memory
+    hidden = core.init_hidden(len(weights)) if hidden is None else hidden
+    found = [weights]
+    for gradient in gradients:
+        state, memory = core.features(gradient, found[-1], memory)
+        update, hidden = core(state, hidden)
+        found.append(found[-1] + update[:, 0])
+    return found[1:], memory, hidden
+
+
+def flat_gradients(model, count):
+    generator = torch.Generator().manual_seed(5)
+    return [0.1 * torch.randn(vector(model).shape, generator=generator) for _ in range(count)]
+
+
+def put_gradient(model, flat):
+    sizes = [p.numel() for p in model.parameters()]
+    for parameter, part in zip(model.parameters(), flat.split(sizes), strict=True):
+        parameter.grad = part.view_as(parameter).clone()
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_states_of_version_0_1_0_go_on(name):
+    model, core = make_model(), make_core(name)
+    gradients = flat_gradients(model, 6)
+    expected, *_ = functional_steps(core, vector(model), gradients)
+    old, memory, hidden = functional_steps(core, vector(model), gradients[:3])
+    sizes = [p.numel() for p in model.parameters()]
+    optimizer = fewshot.LearnedOptimizer(model.parameters(), core)
+    nn.utils.vector_to_parameters(old[-1], model.parameters())
+    parts = {
+        "memory": list(zip(*(m.split(sizes) for m in memory), strict=True)) if memory else [()] * 4,
+        "hidden": list(zip(*(h.T.split(sizes, dim=1) for h in hidden), strict=True)),
+    }
+    group = {"scale": 1.0, "core": optimizer.defaults["core"], "params": list(range(4))}
+    state = {i: {kind: list(each[i]) for kind, each in parts.items()} for i in range(4)}
+    optimizer.load_state_dict({"state": state, "param_groups": [group]})
+    for gradient in gradients[3:]:
+        put_gradient(model, gradient)
+        optimizer.step()
+    torch.testing.assert_close(vector(model), expected[-1], rtol=1e-6, atol=1e-7)
+    optimizer.load_state_dict({"state": state, "param_groups": [{**group, "scale": 0.25}]})
+    assert optimizer.param_groups[0]["lr"] == 0.25
+    assert "scale" not in optimizer.param_groups[0]
+
+
+def test_pickles_of_version_0_1_0_go_on():
+    model, core = make_model(), make_core("simple")
+    sha256 = fewshot.LearnedOptimizer(model.parameters(), core).defaults["core"]
+    parameters = list(model.parameters())
+    states = {p: {"memory": [], "hidden": [torch.zeros(20, p.numel())]} for p in parameters}
+    optimizer = fewshot.LearnedOptimizer.__new__(fewshot.LearnedOptimizer)
+    optimizer.__setstate__(
+        {
+            "defaults": {"scale": 1.0, "core": sha256},
+            "state": states,
+            "param_groups": [{"params": parameters, "scale": 0.5, "core": sha256}],
+            "core": core,
+        }
+    )
+    assert optimizer.param_groups[0]["lr"] == 0.5
+    optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(2))]})
+    other = make_model()
+    expected = take_steps(other, fewshot.LearnedOptimizer(other.parameters(), core, lr=0.5), range(3))
+    assert torch.equal(take_steps(model, optimizer, range(3)), expected)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_weight_decay_takes_a_share_of_the_weights_before_the_step(name):
+    model, core = make_model(), make_core(name)
+    (gradient,) = flat_gradients(model, 1)
+    before = vector(model)
+    (plain,), *_ = functional_steps(core, before, [gradient])
+    put_gradient(model, gradient)
+    fewshot.LearnedOptimizer(model.parameters(), core, lr=0.5, weight_decay=0.1).step()
+    torch.testing.assert_close(vector(model), before * (1 - 0.5 * 0.1) + 0.5 * (plain - before), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e30])
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_step_with_a_gradient_that_is_not_finite_is_skipped_and_counted(name, bad):
+    model, core = make_model(), make_core(name)
+    gradients = flat_gradients(model, 4)
+    expected, *_ = functional_steps(core, vector(model), [gradients[0], gradients[2], gradients[3]])
+    gradients[1][7] = bad
+    optimizer = fewshot.LearnedOptimizer(model.parameters(), core)
+    for gradient in gradients:
+        put_gradient(model, gradient)
+        optimizer.step()
+    assert optimizer.skipped_steps == 1
+    torch.testing.assert_close(vector(model), expected[-1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_weights_with_a_gradient_that_is_not_finite_can_be_left_out(name):
+    """The others move as if these had no gradient: as a network without them."""
+    model, core = make_model(), make_core(name)
+    gradients, left_out = flat_gradients(model, 3), torch.zeros(len(vector(model)), dtype=torch.bool)
+    left_out[[0, 7, 40]] = True
+    kept, before = [g[~left_out] for g in gradients], vector(model)
+    expected, *_ = functional_steps(core, before[~left_out], kept)
+    optimizer = fewshot.LearnedOptimizer(model.parameters(), core, nonfinite="leave_out")
+    for gradient in gradients:
+        gradient[left_out] = torch.tensor([float("nan"), float("inf"), -float("inf")])
+        put_gradient(model, gradient)
+        optimizer.step()
+    assert optimizer.skipped_steps == 0
+    assert torch.equal(vector(model)[left_out], before[left_out])
+    torch.testing.assert_close(vector(model)[~left_out], expected[-1], rtol=1e-5, atol=1e-6)
+    with torch.no_grad():
+        (alone,), *_ = functional_steps(core, vector(model)[left_out], [torch.full((3,), 0.1)])
+    put_gradient(model, torch.full_like(gradients[0], 0.1))  # they begin where they would have begun
+    before = vector(model)
+    optimizer.step()
+    moved = (vector(model) - before)[left_out]
+    if core.features.needs == "nothing":
+        torch.testing.assert_close(moved, alone - before[left_out], rtol=1e-4, atol=1e-6)
+    assert (moved != 0).all()
+
+
+@pytest.mark.parametrize("name", ["dm", "rnnprop"])
+def test_a_weight_begins_with_its_first_gradient_that_is_not_zero(name):
+    model, core = make_model(), make_core(name)
+    gradients = flat_gradients(model, 5)
+    for gradient in gradients[:3]:
+        gradient[:9] = 0
+    optimizer, start = fewshot.LearnedOptimizer(model.parameters(), core), vector(model)
+    for gradient in gradients:
+        put_gradient(model, gradient)
+        optimizer.step()
+    late, *_ = functional_steps(core, start[:9], [g[:9] for g in gradients[3:]])
+    others, *_ = functional_steps(core, start[9:], [g[9:] for g in gradients])
+    torch.testing.assert_close(vector(model), torch.cat([late[-1], others[-1]]), rtol=1e-5, atol=1e-6)
+
+
+def test_parameters_on_two_devices_step_as_on_one():
+    class Elsewhere(nn.Parameter):
+        device = property(lambda self: torch.device("cpu", 0))  # pyright: ignore[reportAssignmentType]
+
+    model, other = make_model(), make_model()
+    model[2].weight = Elsewhere(model[2].weight.detach())
+    optimizer = fewshot.LearnedOptimizer(model.parameters(), make_core("simple"))
+    moved = take_steps(model, optimizer, range(STEPS))
+    expected = take_steps(other, fewshot.LearnedOptimizer(other.parameters(), make_core("simple")), range(STEPS))
+    torch.testing.assert_close(moved, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_scale_free_features_make_steps_that_do_not_depend_on_the_scale_of_the_loss(name):
+    core = LEARNED[name](torch.Generator().manual_seed(1), LEARNED[name].Options(scale_free=True))
+    plain = LEARNED[name](torch.Generator().manual_seed(1))
+    moves = {}
+    for kind, each in (("free", core), ("plain", plain)):
+        for scale in (1.0, 2.0**-20):
+            model = make_model()
+            gradients = [scale * g for g in flat_gradients(model, 4)]
+            found, *_ = functional_steps(each, vector(model), gradients)
+            optimizer, before = fewshot.LearnedOptimizer(model.parameters(), each), vector(model)
+            for gradient in gradients:
+                put_gradient(model, gradient)
+                optimizer.step()
+            torch.testing.assert_close(vector(model), found[-1], rtol=1e-5, atol=1e-6)
+            moves[kind, scale] = vector(model) - before
+    torch.testing.assert_close(moves["free", 1.0], moves["free", 2.0**-20], rtol=1e-4, atol=1e-6)
+    assert (moves["plain", 1.0] - moves["plain", 2.0**-20]).abs().max() > 1e-4
+    still = core.features(torch.zeros(5), torch.ones(5), core.features.init(torch.ones(5)))[0]
+    assert still.isfinite().all()
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_the_default_of_a_later_option_is_no_part_of_a_configuration(name):
+    from benchmarks.running.identity import plain_data
+
+    @dataclass(frozen=True)
+    class Config:
+        core: object
+
+    options = LEARNED[name].Options
+    assert "scale_free" not in plain_data(Config(options()))["core"]
+    assert plain_data(Config(options(scale_free=True)))["core"]["scale_free"] is True
+
+
+def test_half_of_the_state_in_bfloat16():
+    sizes = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        model = make_model()
+        optimizer = fewshot.LearnedOptimizer(model.parameters(), make_core("simple"), state_dtype=dtype)
+        moved = take_steps(model, optimizer, range(STEPS))
+        tensors = [t for state in optimizer.state.values() for t in state.values()]
+        sizes[dtype] = sum(t.numel() * t.element_size() for t in tensors), moved
+        twin, other = fewshot.LearnedOptimizer(model.parameters(), make_core("simple"), state_dtype=dtype), model
+        twin.load_state_dict(optimizer.state_dict())
+        assert twin.state[other[0].weight]["hidden_0_0"].dtype == dtype
+    assert sizes[torch.bfloat16][0] * 2 == sizes[torch.float32][0]
+    torch.testing.assert_close(sizes[torch.bfloat16][1], sizes[torch.float32][1], rtol=0.02, atol=0.02)
+    assert not torch.equal(sizes[torch.bfloat16][1], sizes[torch.float32][1])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"lr": "0.5"}, "lr is '0.5'"),
+        ({"lr": None}, "lr is None"),
+        ({"lr": True}, "lr is True"),
+        ({"lr": float("nan")}, "lr is nan"),
+        ({"scale": -1.0}, "-1.0"),
+        ({"weight_decay": -0.1}, "weight_decay is -0.1"),
+        ({"maximize": 1}, "maximize is 1"),
+        ({"nonfinite": "ignore"}, "skip, leave_out"),
+        ({"state_dtype": torch.float16}, "torch.bfloat16"),
+        ({"optimizer": None}, "name of a shipped learned optimizer"),
+        ({"optimizer": nn.Linear(2, 2)}, "name of a shipped learned optimizer"),
+        ({"params": "simple"}, r"model\.parameters"),
+        ({"params": make_model()}, r"model\.parameters"),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused(options, words):
+    arguments = {"params": make_model().parameters(), "optimizer": "simple", **options}
+    with pytest.raises(InputError, match=words):
+        fewshot.LearnedOptimizer(**arguments)
+
+
+@pytest.mark.parametrize("key", ["momentum", "sclae", "betas", "foreach", "optimizer"])
+def test_unknown_options_of_groups_are_refused(key):
+    optimizer = fewshot.LearnedOptimizer(make_model().parameters(), "simple")
+    with pytest.raises(InputError, match=key):
+        optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(2))], key: 0.9})
+    assert len(optimizer.param_groups) == 1
+    with pytest.raises(TypeError, match="foreach"):
+        fewshot.LearnedOptimizer(make_model().parameters(), "simple", foreach=True)
+
+
+def test_options_of_groups_are_checked_again_in_a_step():
+    model = make_model()
+    optimizer, before = fewshot.LearnedOptimizer(model.parameters(), "simple"), vector(model)
+    set_gradients(model.parameters())
+    for key, value in (("lr", float("nan")), ("weight_decay", float("inf")), ("scale", 0.5)):
+        group = dict(optimizer.param_groups[0])
+        optimizer.param_groups[0][key] = value
+        with pytest.raises(InputError, match=key):
+            optimizer.step()
+        optimizer.param_groups[0].clear()
+        optimizer.param_groups[0].update(group)
+    assert torch.equal(vector(model), before)
+
+
+def test_groups_may_say_scale_as_in_version_0_1_0():
+    model = make_model()
+    optimizer = fewshot.LearnedOptimizer([{"params": model.parameters(), "scale": 0.5}], "simple")
+    assert optimizer.param_groups[0]["lr"] == 0.5
+    with pytest.raises(InputError, match="both lr and scale"):
+        optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(2))], "lr": 1.0, "scale": 0.9})
+
+
+def test_states_of_other_shapes_and_other_optimizers_are_refused():
+    model, turned = nn.Linear(4, 3), nn.Linear(3, 4)
+    optimizer = fewshot.LearnedOptimizer([model.weight], "simple")
+    set_gradients([model.weight])
+    optimizer.step()
+    with pytest.raises(InputError, match="shape"):
+        fewshot.LearnedOptimizer([turned.weight], "simple").load_state_dict(optimizer.state_dict())
+    adam = torch.optim.Adam([model.weight])
+    adam.step()
+    other = fewshot.LearnedOptimizer([model.weight], "simple")
+    with pytest.raises(InputError, match="not the state of a LearnedOptimizer"):
+        other.load_state_dict(adam.state_dict())
+    assert not other.state
+
+
+def test_features_that_need_the_network_see_all_of_it():
+    """An own kind of features, of which nothing is known, on several parameters."""
+
+    class Ranks(type(make_core("simple").features)):
+        needs = "network"
+
+        def __call__(self, gradient, weights, memory):
+            return gradient.argsort().argsort().div(len(gradient)).unsqueeze(-1), memory
+
+    core, model = make_core("simple"), make_model()
+    core.features = Ranks()
+    gradients = flat_gradients(model, 3)
+    expected, *_ = functional_steps(core, vector(model), gradients)
+    optimizer = fewshot.LearnedOptimizer(model.parameters(), core)
+    for gradient in gradients:
+        put_gradient(model, gradient)
+        optimizer.step()
+    torch.testing.assert_close(vector(model), expected[-1], rtol=1e-5, atol=1e-6)

@@ -1,0 +1,181 @@
+"""One step of the parameters that lie on one device."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fewshot.optimizers import blocks
+from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
+from fewshot.optimizers.fast.native import NativeStep
+from fewshot.optimizers.observe import Memory
+from fewshot.optimizers.parameter_state import StateBuffers
+from fewshot.optimizers.shards import Groups, groups_of, local, local_gradient
+
+
+class Move(NamedTuple):
+    """A parameter that moves, and how."""
+
+    parameter: nn.Parameter
+    lr: float
+    weight_decay: float
+    maximize: bool
+
+
+class DeviceStep:
+    """The gradient of some parameters in one piece, and what becomes of it: features, updates, and moved weights.
+
+    All vectors [n] are of the weights of `moves`, one after another.
+    """
+
+    def __init__(
+        self, core: CoordinatewiseOptimizer, advance: NativeStep, buffers: StateBuffers, moves: list[Move]
+    ) -> None:
+        """Gather the gradient.
+
+        Args:
+            core: on the device.
+            advance: its `advance_`, or what stands for it.
+            buffers: with the states of the parameters.
+            moves: what is to move, in the order of `buffers`.
+        """
+        self._core, self._buffers, self._moves = core, buffers, moves
+        self._advance_rows = advance
+        self._sizes = [buffers.places[m.parameter].stop - buffers.places[m.parameter].start for m in moves]
+        parts = [(local_gradient(move.parameter), move) for move in moves]
+        self._flat = buffers.vector[: sum(self._sizes)]
+        torch.cat([_vector(-g if m.maximize else g) for g, m in parts if g is not None], out=self._flat)
+        self._bad: Tensor | None = None
+
+    def leave_out_nonfinite(self) -> None:
+        """Take the step without the weights whose gradient is not finite, or so large that its square is not."""
+        self._bad = ~self._flat.square().isfinite()
+        self._flat.masked_fill_(self._bad, 0)
+
+    def squares(self, process_group: Any) -> Iterator[tuple[Groups, float, float]]:
+        """How parameters are divided, and of those, the sum of squares of the gradient and the number of weights."""
+        kinds = [groups_of(move.parameter, process_group) for move in self._moves]
+        if len(set(kinds)) == 1:
+            yield kinds[0], *_sums(self._flat, self._bad)
+            return
+        bad = [None] * len(kinds) if self._bad is None else self._bad.split(self._sizes)
+        for kind, part, left_out in zip(kinds, self._flat.split(self._sizes), bad, strict=True):
+            yield kind, *_sums(part, left_out)
+
+    def take(self, mean_square: float) -> None:
+        """Move the weights and their states.
+
+        Args:
+            mean_square: of the gradient of all weights of the network.
+        """
+        with self._core.unroll():
+            self._advance(torch.tensor([mean_square], dtype=torch.float32, device=self._flat.device))
+        for move, update in zip(self._moves, self._flat.split(self._sizes), strict=True):
+            weights = local(move.parameter)
+            if move.weight_decay:
+                weights.mul_(max(0.0, 1 - move.lr * move.weight_decay))
+            weights.add_(update.view_as(weights), alpha=move.lr)
+
+    def _advance(self, mean_square: Tensor) -> None:
+        """Put the updates into the place of the gradient; the states move on."""
+        features, flat, still = self._core.features, self._flat, self._still()
+        weights = torch.cat([_vector(local(m.parameter)) for m in self._moves]) if features.reads_weights else flat
+        whole = self._observed_at_once(weights) if features.needs == "network" else None
+        for place, here in self._blocks():
+            memory = [part[place] for part in self._buffers.memory]
+            hidden = [part[:, place] for part in self._buffers.hidden]
+            with _standing_still(None if still is None else still[here], memory, hidden, flat[here]) as moving:
+                if not moving:
+                    continue
+                if whole is None:
+                    state, following = features(flat[here], weights[here], tuple(memory), mean_square)
+                else:
+                    state, following = whole[0][here], [part[here] for part in whole[1]]
+                for part, new in zip(memory, following, strict=True):
+                    part.copy_(new)
+                flat[here] = _advanced(self._advance_rows, state.T, hidden)
+
+    def _observed_at_once(self, weights: Tensor) -> tuple[Tensor, Memory]:
+        """The state columns of all weights, and their next memory."""
+        runs = self._runs()
+        memory = tuple(torch.cat([part[run] for run in runs]) for part in self._buffers.memory)
+        return self._core.features(self._flat, weights, memory)
+
+    def _still(self) -> Tensor | None:
+        """Which weights stand still [n]: those that are left out, or have had no gradient but zero; None: none do."""
+        buffers, still = self._buffers, self._bad
+        if buffers.seen is None or buffers.all_seen:
+            return still
+        for run, nonzero in zip(
+            self._runs(), (self._flat != 0).split([r.stop - r.start for r in self._runs()]), strict=True
+        ):
+            buffers.seen[run].masked_fill_(nonzero, 1)
+        unseen = torch.cat([buffers.seen[run] for run in self._runs()]) == 0
+        buffers.all_seen = bool(buffers.seen.all())
+        if not unseen.any():
+            return still
+        return unseen if still is None else unseen | still
+
+    def _runs(self) -> list[slice]:
+        """Where the weights lie in the buffers."""
+        return self._buffers.runs(move.parameter for move in self._moves)
+
+    def _blocks(self) -> Iterator[tuple[slice, slice]]:
+        """Pieces of the weights: where they lie in the buffers, and in the vectors here."""
+        start, size = 0, _block_size(self._flat.device)
+        for run in self._runs():
+            for block in blocks.blocks(run.stop - run.start, size):
+                place = slice(run.start + block.start, run.start + block.stop)
+                yield place, slice(start + block.start, start + block.stop)
+            start += run.stop - run.start
+
+
+def _advanced(advance: NativeStep, state: Tensor, hidden: list[Tensor]) -> Tensor:
+    """The updates [rows] for a state [F, rows]; hidden, each [units, rows] and of any type, moves on."""
+    exact = [part.float() for part in hidden]
+    update = advance(state, exact)
+    for part, new in zip(hidden, exact, strict=True):
+        if part.dtype != new.dtype:
+            part.copy_(new)
+    return update
+
+
+@contextlib.contextmanager
+def _standing_still(still: Tensor | None, memory: list[Tensor], hidden: list[Tensor], update: Tensor) -> Iterator[bool]:
+    """Within this context memory and hidden move on and updates are written; afterwards those of `still` are as before.
+
+    Gives whether any row moves; where none does, nothing need be done.
+    """
+    count = 0 if still is None else int(still.sum())
+    if still is None or count == 0:
+        yield True
+        return
+    if count == len(still):
+        update.zero_()
+        yield False
+        return
+    parts = [*memory, *hidden]
+    before = [part.clone() for part in parts]
+    yield True
+    for part, old in zip(parts, before, strict=True):
+        torch.where(still, old, part, out=part)
+    update.masked_fill_(still, 0)
+
+
+def _vector(tensor: Tensor) -> Tensor:
+    return tensor.detach().reshape(-1).float()
+
+
+def _sums(gradient: Tensor, bad: Tensor | None) -> tuple[float, int]:
+    """The sum of squares and the number of weights, without those that are left out, whose gradient is zero here."""
+    dtype = torch.float32 if gradient.device.type == "mps" else torch.float64
+    squares = [part.square().sum(dtype=dtype) for part in gradient.split(_block_size(gradient.device))]
+    return float(torch.stack(squares).sum()), len(gradient) - (0 if bad is None else int(bad.sum()))
+
+
+def _block_size(device: torch.device) -> int:
+    return blocks.CPU_BLOCK if device.type == "cpu" else blocks.BLOCK

@@ -1,0 +1,40 @@
+"""Small models and losses on which optimizers are tried."""
+
+import torch
+from torch import nn
+
+
+def make_model(dtype=torch.float32, units=5):
+    model = nn.Sequential(nn.Linear(6, units), nn.Tanh(), nn.Linear(units, 3)).to(dtype)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def loss_of(model, step):
+    generator = torch.Generator().manual_seed(100 + step)
+    x, y = torch.randn(8, 6, generator=generator), torch.randint(0, 3, (8,), generator=generator)
+    return nn.functional.cross_entropy(model(x.to(next(model.parameters()).dtype)).float(), y)
+
+
+def take_steps(model, optimizer, steps):
+    """The weights after these steps, in one vector."""
+    for step in steps:
+        optimizer.zero_grad()
+        loss_of(model, step).backward()
+        optimizer.step()
+    return vector(model)
+
+
+def vector(model):
+    return nn.utils.parameters_to_vector([p.contiguous() for p in model.parameters()]).detach().clone()
+
+
+def set_gradients(parameters, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in parameters:
+        parameter.grad = 0.1 * torch.randn(parameter.shape, generator=generator, dtype=torch.float32).to(
+            parameter.dtype
+        )
