@@ -27,19 +27,13 @@ def to_frame(
     """The numbers of a table, a line a row, in the order of `rows`; NaN or "" where there is none.
 
     Columns: table, track, `COLUMNS`, pixels (what prepared images are, where records say it), transductive; metric,
-    value and half_width, over (see `wording.sample`), one_model; problem (episodes or initializations) and how many problems, seeds, failed, diverged; worst and
-    worst_half_width, where runs without a value count as the worst; paper and paper_spread, as published; difference to
-    the plain partner, its simultaneous interval from low to high, difference_over, worst_difference, p, holm, family
-    that this is corrected over (a claim or a table), no_larger_than, equivalent, more_seeds and more_problems (see
-    `Comparison`); with `components` the standard deviations sd_seeds, sd_problems and sd_rest; best; settings, which
-    tells apart rows of equal labels; remarks. Accuracies are in %, differences in percentage points.
-
-
-    Columns: table, track, `COLUMNS`, pixels (what prepared images are, where records say it), transductive; metric,
-    value and half_width over n units, unit (problems or seeds); problem (episodes or initializations) and how many
-    problems, seeds, failed, diverged; pooled_half_width over all problems; paper and paper_spread, as published;
-    difference to the plain partner, its half_width, n, unit and dropped pairs, p, holm, more (see `Comparison`);
-    best; settings, which tells apart rows of equal labels. Accuracies are in %, differences in percentage points.
+    value and half_width, over (see `wording.sample`), one_model; problem (episodes or initializations) and how many
+    problems, seeds, failed, diverged; worst and worst_half_width, where runs without a value count as the worst; paper
+    and paper_spread, as published; difference to the plain partner, its simultaneous interval from low to high,
+    difference_over, worst_difference, p, holm, family that this is corrected over (a claim or a table), no_larger_than,
+    equivalent, more_seeds and more_problems (see `Comparison`); with `components` the standard deviations sd_seeds,
+    sd_problems and sd_rest; best; settings, which tells apart rows of equal labels; remarks. Accuracies are in %,
+    differences in percentage points.
 
     Args:
         rows: of `read.load`.
