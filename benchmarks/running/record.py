@@ -72,6 +72,10 @@ class Record:
         """Curves, of the type `facts.Details`; errors as `results`."""
         return self._decoded(1, self.facts.Details)
 
+    def details_as(self, kind: type[T]) -> T:
+        """Of the details only what `kind`, a msgspec struct, declares: the rest is passed over unread."""
+        return self._decoded(1, kind)
+
     def light(self) -> Record:
         """The same record without its results and details, which are read from its file again when they are needed."""
         return self if self.path is None else replace(self, _parts=None)
