@@ -269,7 +269,7 @@ class GeneralTraining(Part, frozen=True):
     exploded: float | None = None
     """Share of unrolls that ended above the loss of guessing, or were given up; None where that loss is not known."""
     clipped: float | None = None
-    """Mean share of the meta-gradient that clipping cut: of its elements, or of the meta-steps whose norm was too large."""
+    """Share of the meta-gradient that clipping cut: of its elements, or of meta-steps whose norm was too large."""
 
     @property
     def lucky(self) -> bool | None:

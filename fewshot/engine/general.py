@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fewshot.engine.curriculum import Curriculum
 from fewshot.engine.few_shot import MetaTrainingFailed
