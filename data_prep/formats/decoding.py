@@ -33,12 +33,12 @@ def decode_many(
 
     Args:
         items: name and encoded bytes of each image.
-        size: as `decode` takes it, like `resample`, `channels`, `span` and `seen`.
-        resample: see `size`.
+        size: as `decode` takes it.
+        resample: as `decode` takes it.
         jobs: number of threads.
-        channels: see `size`.
-        span: see `size`.
-        seen: see `size`.
+        channels: as `decode` takes it.
+        span: as `decode` takes it.
+        seen: as `decode` takes it.
         on_bad: told of each bad image, which is then left out.
 
     Returns:
