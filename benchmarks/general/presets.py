@@ -38,10 +38,36 @@ def quick(base: GeneralConfig) -> GeneralConfig:
     """For networks of a few thousand weights on two CPU cores: a minute or two."""
     if not base.learned:
         return replace(base, training=GridOptions(validation_problems=3))
-    known = base.regularizer in QUICK_WEIGHTS
-    penalty = _penalty(base, **{"weight": QUICK_WEIGHTS[base.regularizer]} if known else {})
     training = UnrollOptions(unrolls=40, meta_rate=1e-3, meta_decay="cosine", judged_on="next", validate_every=5)
-    return replace(base, penalty=penalty, training=training)
+    return replace(base, penalty=_quick_penalty(base), training=training)
+
+
+def stable(base: GeneralConfig) -> GeneralConfig:
+    """Meta-training of small networks that converges: its last optimizer is about as good as its best one.
+
+    Truncations are long, no step of meta-training is large, and what explodes is left out.
+    """
+    if not base.learned:
+        return quick(base)
+    training = UnrollOptions(
+        unrolls=60,
+        truncation=100,
+        judged_on="next",
+        normalize_weights=True,
+        objective="log",
+        loss_cap=1.5,
+        clip="norm",
+        meta_rate=1e-3,
+        meta_decay="cosine",
+        validate_every=5,
+    )
+    core = fitting(LEARNED[base.optimizer].Options, output_multiplier=0.1)
+    return replace(base, core=core, penalty=_quick_penalty(base), training=training)
+
+
+def _quick_penalty(base: GeneralConfig) -> Any:
+    known = base.regularizer in QUICK_WEIGHTS
+    return _penalty(base, **{"weight": QUICK_WEIGHTS[base.regularizer]} if known else {})
 
 
 def _penalty(base: GeneralConfig, **values: Any) -> Any:
@@ -54,6 +80,7 @@ Preset = Callable[[GeneralConfig], GeneralConfig]
 PRESETS: Registry[Preset] = Registry("preset")
 PRESETS.register("paper", paper)
 PRESETS.register("quick", quick)
+PRESETS.register("stable", stable)
 
 
 def preset_name(name: str, base: GeneralConfig) -> str:

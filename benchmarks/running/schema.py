@@ -33,6 +33,7 @@ class Measured(Part, frozen=True):
     """Of meta-training or pre-training, validation included, or of the choice of a learning rate."""
     test_seconds: float = 0.0
     peak_memory_bytes: int | None = None
+    """Resident memory of the process; None where the system does not tell."""
     interruptions: int = 0
     finished: str = ""
     """Date and time in UTC, ISO 8601."""
@@ -126,8 +127,11 @@ class TestRun(Part, frozen=True):
     """One training of a network by the tested optimizer; ends with the last finite point."""
 
     initialization: int
+    """Which of the test's initial weights, from 0."""
     diverged_at: int | None
+    """The first step whose loss or weights were not finite, 0 before the first update; None: there was none."""
     step: list[int]
+    """Of each point, updates done; the lists below have a number for each."""
     train_loss: list[float]
     test_loss: list[float]
     train_accuracy: list[float] | None
@@ -226,8 +230,11 @@ class FewShotTraining(Part, frozen=True):
     """How meta-training went."""
 
     episode: int
+    """Episodes done."""
     skipped: int
+    """Steps in which something was not finite, so that no parameter moved."""
     best_episode: int
+    """Episodes after which the learner that validated best was taken."""
     best_accuracy: float
     """-1 where no validation gave finite logits."""
 
@@ -250,15 +257,19 @@ class GeneralTraining(Part, frozen=True):
     """How meta-training went."""
 
     unroll: int
+    """Unrolls done."""
     skipped: int
+    """Steps in which something was not finite, so that no parameter moved."""
     best_unroll: int
+    """Unrolls after which the optimizer that validated best was taken."""
     best_loss: float | None
+    """Its loss on the validation problems; None where none was finite."""
     last_loss: float | None = None
     """Of the last optimizer; None where a validation problem diverged, and in records before computation 2."""
     exploded: float | None = None
     """Share of unrolls that ended above the loss of guessing, or were given up; None where that loss is not known."""
     clipped: float | None = None
-    """Mean share of elements of the meta-gradient that the clamp cut."""
+    """Share of the meta-gradient that clipping cut: of its elements, or of meta-steps whose norm was too large."""
 
     @property
     def lucky(self) -> bool | None:

@@ -9,89 +9,32 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from fewshot.engine.curriculum import Curriculum, check_curriculum
+from fewshot.engine.curriculum import Curriculum
 from fewshot.engine.few_shot import MetaTrainingFailed
-from fewshot.engine.imitation import Imitation, ImitationOptions
+from fewshot.engine.imitation import Imitation
 from fewshot.engine.loop import Outcome, Progress, Trainer
-from fewshot.engine.unroll import Truncation, Unroll, Weighting, step_weights
-from fewshot.errors import InputError
+from fewshot.engine.unroll import Truncation, Unroll, step_weights
+from fewshot.engine.unroll_options import UnrollOptions
 from fewshot.general.evaluate import final_losses
 from fewshot.general.stepping import LearnedStepper
 from fewshot.general.tasks import Problem
-from fewshot.general.variation import VariationOptions, varied
+from fewshot.general.variation import varied
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
 from fewshot.regularizers.base import Regularizer
 from fewshot.seeding import derive
 
 
-@dataclass(frozen=True)
-class UnrollOptions:
-    """Options of meta-training; the defaults are the paper's and its code's."""
-
-    unrolls: int = 2000
-    """Trainings of a fresh network (authors' code: 200 epochs of 10)."""
-    horizon: int = 200
-    """T_total, steps of each; with a curriculum, of the last stage."""
-    curriculum: tuple[int, ...] = ()
-    """Shorter horizons to begin with, one a stage; none by default."""
-    truncation: int = 20
-    """T, steps per update of the optimizer."""
-    batch_size: int = 128
-    """Examples per step."""
-    weighting: Weighting = "linear"
-    """Weights of the losses within a truncation: linear, authors_code (k T in truncation k), uniform, last."""
-    judged_on: Literal["same", "next"] = "same"
-    """Batch of the loss after a step: the step's own (authors' code), or the next step's, which costs half as much."""
-    meta_rate: float = 1e-4
-    """Learning rate of Adam on the optimizer."""
-    meta_decay: Literal["none", "cosine"] = "none"
-    """How that falls over the unrolls: not at all (the paper), or to zero along half a cosine."""
-    clamp: float = 1.0
-    """Bound of each element of the meta-gradient."""
-    meta_batch: int = 1
-    """Networks trained at once; the meta-loss is their mean."""
-    recompute: bool = False
-    """Recompute inner steps in the backward pass: less memory for large networks, more time."""
-    validate_every: int = 50
-    """Unrolls between validations."""
-    validation_problems: int = 5
-    """Fixed initializations; the optimizer with the least mean validation loss at the end of the horizon is tested."""
-    variation: VariationOptions = field(default_factory=VariationOptions)
-    """Of training problems alone."""
-    imitation: ImitationOptions = field(default_factory=ImitationOptions)
-    """Of a hand-designed optimizer, in some of the unrolls."""
-
-    def __post_init__(self) -> None:
-        for name in (
-            "unrolls", "horizon", "truncation", "batch_size", "meta_batch", "validate_every", "validation_problems"
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise InputError(f"training.{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("meta_rate", "clamp"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"training.{name} is {getattr(self, name)}; it must be positive and finite")
-        if self.horizon % self.truncation:
-            raise InputError(
-                f"training.horizon {self.horizon} is no multiple of training.truncation {self.truncation}; make it one"
-            )
-        check_curriculum(self.curriculum, self.horizon, self.truncation, self.unrolls)
-
-    def meta_rate_at(self, unroll: int) -> float:
-        """Learning rate of Adam in an unroll, counted from 0."""
-        share = (1 + math.cos(math.pi * unroll / self.unrolls)) / 2 if self.meta_decay == "cosine" else 1.0
-        return share * self.meta_rate
-
-
 @dataclass
 class UnrollProgress(Progress):
     """Where a run stands. A point of its curve is a finished unroll: its number, mean loss and penalty (λ R) over
-    steps, loss after the last step; one of its validation is unroll, horizon and loss, None where a problem diverged.
+    steps, loss after the last step, and with a loss cap how many networks were lost beyond it; one of its validation is
+    unroll, horizon and loss, None where a problem diverged.
     """
 
     imitation: list[dict[str, float]] = field(default_factory=list)
@@ -182,12 +125,15 @@ class UnrollTrainer(Trainer):
         problems = [self._problem(derive(self.seed, "problem", index, i)) for i in range(options.meta_batch)]
         seed = derive(self.seed, "unroll", index)
         of_core = (self.core, self.regularizer, problems, seed, options.judged_on, options.recompute)
+        of_core += options.objective, options.loss_cap
         imitates = options.imitation.decide(derive(self.seed, "imitation", index))
-        horizon = self.curriculum.horizons[self._stage]
+        horizon = options.horizon_at(derive(self.seed, "horizon", index), self.curriculum.horizons[self._stage])
         unroll = Imitation(*of_core, teacher=options.imitation.start(horizon)) if imitates else Unroll(*of_core)
         parts = []  # without their graphs
         for k in range(horizon // options.truncation):
-            part = unroll.truncation(step_weights(options.weighting, k, options.truncation))
+            part = unroll.truncation(
+                step_weights(options.weighting, k, options.truncation, normalized=options.normalize_weights)
+            )
             if not self._meta_step(part):
                 return Outcome(None, "a loss or the meta-gradient")
             parts.append((part.loss, part.penalty))
@@ -195,7 +141,8 @@ class UnrollTrainer(Trainer):
         mean, penalty, final = torch.stack([losses.mean(), penalties.mean(), losses[-1]]).tolist()
         if imitates:
             return Outcome({"distance": mean, "penalty": penalty})
-        return Outcome({"loss": mean, "penalty": penalty, "final_loss": final})
+        lost = {} if options.loss_cap == math.inf else {"lost": float(unroll.lost)}
+        return Outcome({"loss": mean, "penalty": penalty, "final_loss": final, **lost})
 
     def _problem(self, seed: int) -> Problem:
         return varied(self.problem(seed), self.options.variation, derive(seed, "variation"))
@@ -207,12 +154,20 @@ class UnrollTrainer(Trainer):
         norm = nn.utils.get_total_norm([p.grad for p in self.core.parameters() if p.grad is not None])
         if not math.isfinite(float(norm + part.loss.sum() + part.penalty.sum())):
             return False
-        elements = torch.cat([p.grad.flatten() for p in self.core.parameters() if p.grad is not None])
-        self.progress.cut += float((elements.abs() > self.options.clamp).float().mean())
         self.progress.meta_steps += 1
-        nn.utils.clip_grad_value_(self.core.parameters(), self.options.clamp)
+        self.progress.cut += self._clip(norm)
         self.optimizer.step()
         return True
+
+    def _clip(self, norm: Tensor) -> float:
+        """Clip the meta-gradient, whose norm is given; returns the share of it that was cut: of elements, or all."""
+        options, parameters = self.options, [p for p in self.core.parameters() if p.grad is not None]
+        if options.clip == "norm":
+            nn.utils.clip_grads_with_norm_(parameters, options.clamp, norm)
+            return float(norm > options.clamp)
+        elements = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
+        nn.utils.clip_grad_value_(parameters, options.clamp)
+        return float((elements.abs() > options.clamp).float().mean())
 
     def _keep(self, scalars: dict[str, float]) -> None:
         points = self.progress.imitation if "distance" in scalars else self.progress.curve

@@ -8,6 +8,7 @@ graph of a network is ever kept, only the core's, through one truncation.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -26,9 +27,10 @@ from fewshot.regularizers.penalty import core_penalty, inner_step, weighted
 from fewshot.seeding import derive
 
 Weighting = Literal["linear", "authors_code", "uniform", "last"]
+Objective = Literal["plain", "log"]
 
 
-def step_weights(weighting: Weighting, truncation: int, length: int) -> list[float]:
+def step_weights(weighting: Weighting, truncation: int, length: int, normalized: bool = False) -> list[float]:
     """w_t of the steps of one truncation.
 
     Args:
@@ -36,7 +38,14 @@ def step_weights(weighting: Weighting, truncation: int, length: int) -> list[flo
             zero in the first; uniform: 1; last: 1 for the last step, else 0.
         truncation: k, counted from 0.
         length: T.
+        normalized: divided by Σ w_t, unless all are zero.
     """
+    weights = _step_weights(weighting, truncation, length)
+    total = sum(weights) if normalized else 0.0
+    return [weight / total for weight in weights] if total else weights
+
+
+def _step_weights(weighting: Weighting, truncation: int, length: int) -> list[float]:
     if weighting == "linear":
         return [float(t) for t in range(1, length + 1)]
     if weighting == "authors_code":
@@ -52,7 +61,7 @@ class Truncation(NamedTuple):
     surrogate: Tensor
     """Has the meta-gradient of the truncation's objective; its value means nothing."""
     loss: Tensor
-    """Mean loss after each step, over networks: [T], no graph."""
+    """Mean loss after each step, over networks, of lost ones the cap: [T], no graph."""
     penalty: Tensor
     """λ R per step, that of the core included: [T], no graph."""
 
@@ -71,6 +80,13 @@ class Unroll:
     recompute: bool = False
     """Recompute the core's inner steps in the backward pass instead of keeping them: slower, in less memory."""
 
+    objective: Objective = "plain"
+    """Of each network: Σ w_t ℓ_t, or Σ w_t ln ℓ_t."""
+    loss_cap: float = math.inf
+    """Multiple of a network's loss before its first step. Once its loss is beyond that, or its gradient not finite, a
+    network is lost: it has weight 0, stands still at its initial weights, and starts afresh with the next truncation.
+    """
+
     def __post_init__(self) -> None:
         self.step = 0
         self.weights = torch.stack([problem.init() for problem in self.problems])
@@ -78,9 +94,13 @@ class Unroll:
         self.hidden: Hidden = self.core.init_hidden(self.weights.numel())
         self._gradient: Tensor | None = None
         self._batches: tuple[int, list[Any]] = (-1, [])
+        self._start, self._cap = self.weights, torch.empty(0)
+        self._alive = torch.ones(len(self.weights), dtype=torch.bool, device=self.weights.device)
+        self.lost = torch.zeros((), dtype=torch.int64, device=self.weights.device)
+        """Networks that were lost, in the truncations so far."""
 
     def truncation(self, step_weights: Sequence[float]) -> Truncation:
-        """Advance by a step for each weight w_t; Eq. 5: Σ w_t (ℓ_t + λ R_t), each ℓ_t after its step.
+        """Advance by a step for each weight w_t; Eq. 5: Σ w_t (ℓ_t + λ R_t), each ℓ_t after its step, or ln ℓ_t.
 
         A penalty on the core itself counts once per step, so that λ means the same for every regularizer.
         """
@@ -89,17 +109,19 @@ class Unroll:
 
     def _truncation(self, step_weights: Sequence[float]) -> Truncation:
         self._detach()
+        self._replace_lost()
         surrogate, losses, penalties = self.weights.new_zeros(()), [], []
         for step_weight in step_weights:
             penalty = self._advance(self._observed())
-            loss, slope = self._losses(self.step + (self.judged_on == "next"))
+            loss, slope = self._capped_losses(self.step + (self.judged_on == "next"))
             self._gradient = slope if self.judged_on == "next" else None
             # the mean over networks, as everywhere: a larger meta-batch is a better estimate of the same
-            pull = (slope * self.weights).sum() / len(self.problems)
+            pull = (self._outer_slope(loss, slope) * self.weights).sum() / len(self.problems)
             surrogate = surrogate + step_weight * (pull + penalty)
             losses.append(loss.mean())
             penalties.append(penalty.detach())
             self.step += 1
+        self.lost = self.lost + (~self._alive).sum()
         own = core_penalty(self.core, self.regularizer)
         return Truncation(
             surrogate + sum(step_weights) * own, torch.stack(losses), torch.stack(penalties) + own.detach()
@@ -107,7 +129,14 @@ class Unroll:
 
     def _observed(self) -> Tensor:
         """The gradient [tasks, P] at the current weights on the step's batch."""
-        return self._losses(self.step)[1] if self._gradient is None else self._gradient
+        return self._capped_losses(self.step)[1] if self._gradient is None else self._gradient
+
+    def _outer_slope(self, loss: Tensor, slope: Tensor) -> Tensor:
+        """Of the objective, [tasks, P], for losses [tasks] and their gradients; NaN where a logarithm has none."""
+        if self.objective == "plain":
+            return slope
+        inner = loss.clamp_min(torch.finfo(loss.dtype).tiny).masked_fill(loss < 0, math.nan)  # ∇ℓ is 0 where ℓ is
+        return slope / inner.unsqueeze(-1)
 
     def _advance(self, gradient: Tensor) -> Tensor:
         """One step of all networks; λ R of it."""
@@ -133,6 +162,32 @@ class Unroll:
         with self.core.unroll() if self.recompute else contextlib.nullcontext():
             step, penalty = inner_step(self.core, self.regularizer, rows, hidden, networks=len(self.problems))
         return step.update, penalty, *step.next_hidden
+
+    def _capped_losses(self, step: int) -> tuple[Tensor, Tensor]:
+        """`_losses`; networks that these show to be lost go back to their start, with gradient 0 and the cap as loss.
+
+        Nothing here waits for the device.
+        """
+        loss, gradient = self._losses(step)
+        if self.loss_cap == math.inf:
+            return loss, gradient
+        self._alive = self._alive & (loss <= self._cap) & gradient.isfinite().all(dim=-1)
+        alive = self._alive.unsqueeze(-1)
+        self.weights = torch.where(alive, self.weights, self._start)
+        return torch.where(self._alive, loss, self._cap), gradient.where(alive, 0.0)
+
+    def _replace_lost(self) -> None:
+        """Networks that were lost start afresh: their initial weights, no memory, the batches that are due."""
+        if self.loss_cap == math.inf:
+            return
+        if self.step == 0:
+            self._cap = self.loss_cap * self._losses(0)[0]
+        rows = self._alive.repeat_interleave(self.weights.shape[-1]).unsqueeze(-1)
+        memory, hidden = self.core.features.init(self._start), self.core.init_hidden(self._start.numel())
+        self.memory = tuple(map(torch.where, [self._alive.unsqueeze(-1)] * len(memory), self.memory, memory))
+        self.hidden = tuple(map(torch.where, [rows] * len(hidden), self.hidden, hidden))
+        self.weights = torch.where(self._alive.unsqueeze(-1), self.weights, self._start)
+        self._alive, self._gradient = torch.ones_like(self._alive), None
 
     def _losses(self, step: int) -> tuple[Tensor, Tensor]:
         """Losses [tasks] of the current weights on the batches of `step`, and gradients [tasks, P]; no graph."""

@@ -77,11 +77,11 @@ def check_hidden_size(size: int) -> None:
         raise InputError(f"hidden_size is {size}; it must be a whole number from 1 to 1024")
 
 
-def check_output_scale(scale: float) -> None:
+def check_output_scale(scale: float, name: str = "output_scale") -> None:
     """Refuse scales of the output that make no update.
 
     Raises:
         InputError: unless `scale` is positive and finite.
     """
     if not 0 < scale < math.inf:
-        raise InputError(f"output_scale is {scale}; it must be positive and finite")
+        raise InputError(f"{name} is {scale}; it must be positive and finite")

@@ -22,6 +22,8 @@ from fewshot.weights_file import Kind, first_line, weights_sha256
 
 SHIPPED = Path(__file__).parent / "shipped"
 SUFFIX = ".safetensors"
+FORMAT = 2
+"""Version of the files that are written. 1: without `version` in the card, and without options that came later."""
 _FILE = Kind("optimizer", "a learned optimizer", "make one with `python -m benchmarks.optimize`")
 
 
@@ -49,6 +51,8 @@ class OptimizerCard:
     """Of the optimizer; filled in by `save_optimizer`."""
     sha256: str = ""
     """Of the weights: names, types, shapes and values; filled in by `save_optimizer`."""
+    version: int = 1
+    """Of the file's format, `FORMAT`; filled in by `save_optimizer`."""
 
     @classmethod
     def from_json(cls, text: str) -> OptimizerCard:
@@ -56,8 +60,11 @@ class OptimizerCard:
         values = json.loads(text)
         if not isinstance(values, dict):
             raise TypeError("not a dictionary")
+        version = values.get("version", 1)
+        if isinstance(version, int) and version > FORMAT:
+            raise ValueError(f"its format {version} is newer than {FORMAT}, the last one known here: update fewshot")
         card = cls(**values)
-        kinds = {"seed": int, "penalty": dict, "validation": dict, "options": dict}
+        kinds = {"seed": int, "version": int, "penalty": dict, "validation": dict, "options": dict}
         for each in dataclasses.fields(cls):
             if not isinstance(getattr(card, each.name), kinds.get(each.name, str)):
                 raise TypeError(f"{each.name} has the wrong type")
@@ -75,7 +82,7 @@ def save_optimizer(path: Path, core: CoordinatewiseOptimizer, card: OptimizerCar
     Args:
         path: the file to write.
         core: an instance of `LEARNED[card.optimizer]`; it stays as it is.
-        card: its `options` and `sha256` are filled in here.
+        card: its `options`, `sha256` and `version` are filled in here.
 
     Returns:
         The card as it was written.
@@ -89,7 +96,7 @@ def save_optimizer(path: Path, core: CoordinatewiseOptimizer, card: OptimizerCar
     if not all(w.isfinite().all() for w in weights.values()):
         raise InputError(f"the optimizer for {path} has weights that are not finite; its meta-training diverged")
     options = dataclasses.asdict(core.options)
-    card = dataclasses.replace(card, options=options, sha256=weights_sha256(weights))
+    card = dataclasses.replace(card, options=options, sha256=weights_sha256(weights), version=FORMAT)
     _FILE.write(path, weights, card.to_json())
     return card
 

@@ -41,7 +41,10 @@ class SimpleOptions:
     hidden_size: int = 20
     """Units of the recurrent layer."""
     output_scale: float = 0.1
-    """The output layer's initial weights are multiplied by this."""
+    """Updates start at this scale: by the output layer's initial weights, but for the multiplier's share."""
+    output_multiplier: float = field(default=1.0, metadata=OMITTED_DEFAULT)
+    """Every update is multiplied by this, and the output layer's initial weights divided: the function is the same at
+    the start, and so much less sensitive to a step of meta-training."""
     features: Literal["gradient_rms", "full"] = "gradient_rms"
     """The state of a weight: its gradient over the root mean square of the network's (published code), or the weight,
     that gradient and its two moments (section 3.1)."""
@@ -56,6 +59,7 @@ class SimpleOptions:
     def __post_init__(self) -> None:
         check_hidden_size(self.hidden_size)
         check_output_scale(self.output_scale)
+        check_output_scale(self.output_multiplier, "output_multiplier")
         one_of("features", self.features, COLUMNS)
         for name in ("first_decay", "second_decay"):
             if not 0 <= getattr(self, name) < 1:
@@ -63,7 +67,7 @@ class SimpleOptions:
 
 
 class Simple(RecurrentOptimizer):
-    """u = V tanh(W x + U h), no biases."""
+    """u = c V tanh(W x + U h), no biases; c is fixed, and 1 by default."""
 
     Options = SimpleOptions
 
@@ -78,11 +82,17 @@ class Simple(RecurrentOptimizer):
         self.columns, self.state_size = COLUMNS[o.features], self.features.size
         self.input = nn.Parameter(uniform_fan_in((size, self.state_size), size, generator))
         self.recurrent = nn.Parameter(uniform_fan_in((size, size), size, generator))
-        self.output = nn.Parameter(o.output_scale * uniform_fan_in((1, size), size, generator))
+        self.output = nn.Parameter(o.output_scale / o.output_multiplier * uniform_fan_in((1, size), size, generator))
+
+    @property
+    def read_out(self) -> Tensor:
+        """c V, [1, H]."""
+        c = self.options.output_multiplier
+        return self.output if c == 1 else c * self.output
 
     def equation(self, state: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
         h = torch.tanh(state @ self.input.T + hidden[0] @ self.recurrent.T)
-        return h @ self.output.T, (h,)
+        return h @ self.read_out.T, (h,)
 
     def init_hidden(self, rows: int) -> Hidden:
         """(h [rows, H],), zero."""
@@ -93,14 +103,14 @@ class Simple(RecurrentOptimizer):
         return ((2 * self.recurrent) @ hidden[0].T,)
 
     def read(self, x: Tensor, known: Hidden, hidden: Hidden) -> tuple[Tensor, Hidden]:
-        update, h = read(known[0], x, self.input, self.output)
+        update, h = read(known[0], x, self.input, self.read_out)
         return update, (h.T,)
 
     def advance_(self, state: Tensor, hidden: Sequence[Tensor]) -> Tensor:
-        return simple_(state, hidden[0], self.input, self.recurrent, self.output)[0]
+        return simple_(state, hidden[0], self.input, self.recurrent, self.read_out)[0]
 
     def native_step(self) -> native.NativeStep | None:
-        return native.simple(self.input, self.recurrent, self.output) if type(self) is Simple else None
+        return native.simple(self.input, self.recurrent, self.read_out) if type(self) is Simple else None
 
     def response(self, step: Step, columns: slice) -> Response:
         return ClosedForm(self, step, columns)

@@ -24,7 +24,7 @@ class SimpleCore(Recurrent, Protocol):
     def input(self) -> Tensor: ...
 
     @property
-    def output(self) -> Tensor: ...
+    def read_out(self) -> Tensor: ...
 
 
 def read(known: Tensor, x: Tensor, weight: Tensor, output: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -63,6 +63,7 @@ class _Read(Function):
         ctx, grad_update: Tensor | None, grad_h: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         x, weight, output, h = ctx.saved_tensors
+        # `grad` becomes that of `known`, which is twice U h': hence the halves here and the doubles below.
         if grad_update is None:
             if grad_h is None:
                 return None, None, None, None, None
@@ -90,7 +91,7 @@ class ClosedForm(RecurrentResponse):
 
     def __init__(self, core: SimpleCore, step: Step, columns: slice) -> None:
         super().__init__(core, step, columns)
-        self._input, self._output_weight = core.input, core.output
+        self._input, self._output_weight = core.input, core.read_out
         with torch.no_grad():
             moving = core.input[:, columns]
             known = self._known[0]
@@ -99,8 +100,9 @@ class ClosedForm(RecurrentResponse):
                 weights = torch.cat([core.input[:, : columns.start], core.input[:, columns.stop :]], dim=1)
                 known = torch.addmm(known, 2 * weights, fixed.T)
             self._still, self._moving = known, 2 * moving
-            self._output, self._offset = 2 * core.output, core.output.sum()
-            self._slope = 4 * core.output * moving.T
+            output = self._output_weight
+            self._output, self._offset = 2 * output, output.sum()
+            self._slope = 4 * output * moving.T
         self._scratch = torch.empty_like(known)  # [H, rows]: an ascent allocates nothing of that size
 
     def __call__(self, values: Tensor) -> Tensor:

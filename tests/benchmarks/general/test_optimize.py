@@ -93,6 +93,37 @@ def test_imitation_is_recorded_apart(tmp_path: Path) -> None:
     assert record.facts.status == "finished"
 
 
+def test_the_stable_preset_is_in_the_record_and_later_options_in_no_other(tmp_path: Path) -> None:
+    words = "--training.unrolls 2 --training.horizon 20 --training.truncation 10 --steps 20 --test.initializations 1"
+    stable = run(tmp_path, f"--optimizer simple --preset stable {words} --training.shortest-horizon 10")
+    training, core = stable.facts.config["training"], stable.facts.config["core"]
+    later = {"normalize_weights": True, "clip": "norm", "loss_cap": 1.5, "objective": "log", "shortest_horizon": 10}
+    assert later.items() <= training.items()
+    assert core["output_multiplier"] == 0.1
+    assert stable.path is not None
+    assert all(point["lost"] >= 0 for point in stable.details.curve)
+    _, card = load_optimizer(stable.path.parent / "best.safetensors")
+    assert card.options == core | {"scale_free": False}
+    quick = parse(["--preset", "quick"]).to_dict()
+    assert not {*later, "meta_warmup"} & set(quick["training"])
+    assert "output_multiplier" not in quick["core"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sha256"),
+    [
+        ("--preset quick", "f13616e70550"),
+        ("--preset quick --smooth", "b754434b412d"),
+        ("--preset paper", "a7ab2fddf2ce"),
+        ("--preset paper --smooth --optimizer rnnprop", "dab3fd7adfbb"),
+        ("--preset quick --optimizer dm", "0c4a9a8f2898"),
+    ],
+)
+def test_presets_mean_what_they_meant(words: str, sha256: str) -> None:
+    """Options that come later leave the hash of a configuration as it was."""
+    assert parse(words.split()).sha256().startswith(sha256)
+
+
 def test_same_command_elsewhere_gives_the_same_digest(tmp_path: Path) -> None:
     words = f"--optimizer simple {SMALL}"
     first, second = run(tmp_path / "a", words), run(tmp_path / "b", words)

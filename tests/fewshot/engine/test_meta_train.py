@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -179,10 +182,98 @@ def test_every_learned_optimizer_learns_the_quadratic(name: str) -> None:
     assert sum(after) < 0.5 * sum(before), (after, before)
 
 
+def adam_rates(options: UnrollOptions) -> list[float]:
+    running = trainer(options)
+    seen: list[float] = []
+    running.optimizer.register_step_pre_hook(lambda adam, *_: seen.append(adam.param_groups[0]["lr"]))
+    running.run(Quiet())
+    return seen[::2]
+
+
+def test_the_meta_rate_rises_linearly_before_it_falls() -> None:
+    options = replace(OPTIONS, unrolls=8, validate_every=8, meta_rate=0.4)
+    rates = [0.1, 0.2, 0.3, 0.4]
+    assert adam_rates(replace(options, meta_warmup=4)) == pytest.approx(rates + [0.4] * 4)
+    falling = [0.4 * (1 + math.cos(math.pi * k / 4)) / 2 for k in range(4)]
+    assert adam_rates(replace(options, meta_warmup=4, meta_decay="cosine")) == pytest.approx(rates + falling)
+
+
+@pytest.mark.parametrize(("clip", "clamp"), [("value", 1e-3), ("norm", 1e-3), ("norm", 1e9)])
+def test_meta_gradients_are_clipped_by_value_or_norm(clip: Any, clamp: float) -> None:
+    """The first step's, against the one that is not clipped."""
+
+    def first(options: UnrollOptions) -> torch.Tensor:
+        running, seen = trainer(options), []
+        parameters = list(running.core.parameters())
+        running.optimizer.register_step_pre_hook(
+            lambda *_: seen.append(torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]))
+        )
+        running.run(Quiet())
+        return seen[0]
+
+    options = replace(OPTIONS, unrolls=1)
+    free, found = first(replace(options, clamp=1e30)), first(replace(options, clip=clip, clamp=clamp))
+    assert free.norm() > 1e-2
+    expected = free.clamp(-clamp, clamp) if clip == "value" else free * min(1.0, clamp / float(free.norm()))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=0)
+
+
+def test_drawn_horizons_are_log_uniform_and_of_seed_and_unroll_alone() -> None:
+    options = replace(OPTIONS, horizon=70, truncation=10, shortest_horizon=20)
+    drawn = [options.horizon_at(i * 2**63 // 5000, 70) for i in range(5000)]
+    for k in range(2, 8):  # P(k) = ln((k + 1) / k) / ln(8 / 2)
+        assert drawn.count(10 * k) / 5000 == pytest.approx(math.log((k + 1) / k) / math.log(4), abs=1e-3)
+    assert set(drawn) == {20, 30, 40, 50, 60, 70}
+    assert options.horizon_at(2**63 - 1, 70) == 70
+    assert options.horizon_at(2**63 - 1, 20) == options.horizon_at(0, 70) == 20
+    assert {OPTIONS.horizon_at(seed, 20) for seed in (0, 2**62, 2**63 - 1)} == {20}
+
+
+def test_unrolls_are_as_long_as_drawn(tmp_path: Path) -> None:
+    """And a run that is continued draws what it would have drawn."""
+    options = replace(OPTIONS, unrolls=8, horizon=40, shortest_horizon=10)
+
+    def lengths(running: UnrollTrainer, observer: Any) -> list[int]:
+        steps: list[int] = []
+        running.optimizer.register_step_pre_hook(lambda *_: steps.append(running.progress.done))
+        with contextlib.suppress(Killed):
+            running.run(observer)
+        return [steps.count(i) for i in range(8)]
+
+    whole = lengths(trainer(options), Quiet())
+    assert len(set(whole)) > 1
+    assert set(whole) <= {1, 2, 3, 4}
+    lengths(trainer(options, checkpoint=tmp_path / "c.pt"), KilledAt(4))
+    rest = lengths(trainer(options, checkpoint=tmp_path / "c.pt"), Quiet())
+    assert rest == [0] * 3 + whole[3:]
+
+
+def test_the_curve_says_how_many_networks_were_lost() -> None:
+    assert all("lost" not in point for point in trainer().run(Quiet()).curve)
+    running = trainer(replace(OPTIONS, loss_cap=1e3), make=Broken)
+    curve = running.run(Quiet()).curve
+    assert [point["lost"] for point in curve] == [2.0] * 6  # both, in the second truncation
+    assert running.progress.skipped == 0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"horizon": 30, "truncation": 20}, "multiple"), ({"meta_rate": 0}, "meta_rate"), ({"unrolls": 0}, "unrolls")],
+    [
+        ({"horizon": 30, "truncation": 20}, "multiple"),
+        ({"meta_rate": 0}, "meta_rate"),
+        ({"unrolls": 0}, "unrolls"),
+        ({"clip": "l2"}, "unknown training.clip 'l2'; choose one of: value, norm"),
+        ({"objective": "ln"}, "unknown training.objective 'ln'"),
+        ({"loss_cap": 1.0}, "training.loss_cap is 1.0; it must be above 1"),
+        ({"loss_cap": float("nan")}, "training.loss_cap is nan"),
+        ({"meta_warmup": 2000}, "training.meta_warmup is 2000; .* below training.unrolls 2000"),
+        ({"meta_warmup": -1}, "training.meta_warmup is -1"),
+        ({"shortest_horizon": 30}, "training.shortest_horizon is 30; .* multiple of training.truncation 20 up to 200"),
+        ({"shortest_horizon": 220}, "training.shortest_horizon is 220"),
+        ({"shortest_horizon": 60, "curriculum": (40,)}, "up to 40, the least horizon"),
+        ({"shortest_horizon": -20}, "training.shortest_horizon is -20"),
+    ],
 )
-def test_options_are_checked(options: dict[str, float], message: str) -> None:
+def test_options_are_checked(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        UnrollOptions(**options)  # pyright: ignore[reportArgumentType]
+        UnrollOptions(**options)

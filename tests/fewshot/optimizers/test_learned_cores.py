@@ -156,6 +156,44 @@ def test_the_output_of_simple_starts_at_a_tenth_and_forget_biases_at_one():
     assert torch.equal(bias, torch.cat([torch.zeros(20), torch.ones(20), torch.zeros(40)]))
 
 
+def all_updates(core, state):
+    """Every route to the update for some states, by name."""
+    hidden, column = core.init_hidden(len(state)), core.column_slice("features")
+    step = core.step(state, hidden)
+    response = core.response(step, column)
+    update, pull = response.vjp(state)
+    found = {"step": step.update, "equation": core.equation(state, hidden)[0], "response": update}
+    found |= {"derivative": pull(torch.ones_like(update)), "farther": response.farther(state - 1, state + 1, update)}
+    with torch.no_grad():
+        found["advance_"] = core.advance_(state.T, [part.T.contiguous() for part in hidden])
+        native = core.float().native_step()
+        if native is not None:
+            found["native"] = native(state.T.float().contiguous(), [part.T.float().contiguous() for part in hidden])
+    return found
+
+
+@pytest.mark.parametrize("features", ["gradient_rms", "full"])
+def test_a_fixed_multiplier_is_the_same_function_at_the_start_and_calmer(features):
+    plain, calm = (
+        Simple(torch.Generator().manual_seed(1), Simple.Options(features=features, output_multiplier=c))
+        for c in (1.0, 0.125)
+    )
+    assert torch.equal(plain.output, 0.125 * calm.output)
+    state = make_states(plain)[0]
+    moves = []
+    for core in (plain, calm):
+        before = core(state.float(), core.init_hidden(ROWS))[0]
+        (slope,) = torch.autograd.grad(before.sum(), core.output)
+        with torch.no_grad():
+            core.output -= 1e-3 * slope.sign()
+            moves.append((before - core(state.float(), core.init_hidden(ROWS))[0]).mean().item())
+            core.output += 1e-3 * slope.sign()
+    assert moves[1] == pytest.approx(0.125 * moves[0], rel=1e-2)
+    expected, found = (all_updates(core.double(), state) for core in (plain, calm))
+    for name, values in expected.items():
+        torch.testing.assert_close(found[name], values, msg=name)
+
+
 def test_published_variants_of_dm():
     state = torch.tensor([[0.5, 1.0]])
     paper, released = (
@@ -177,6 +215,7 @@ def test_published_variants_of_dm():
         (Simple, {"hidden_size": 0}, "hidden_size is 0"),
         (Simple, {"features": "rms"}, "unknown features 'rms'; choose one of: gradient_rms, full"),
         (Simple, {"first_decay": 1.0}, "first_decay is 1.0"),
+        (Simple, {"output_multiplier": 0.0}, "output_multiplier is 0.0"),
         (DM, {"p": 0.0}, "p is 0.0"),
         (DM, {"output_scale": float("nan")}, "output_scale is nan"),
         (RNNprop, {"decay": -0.1}, "decay is -0.1"),

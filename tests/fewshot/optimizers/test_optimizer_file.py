@@ -35,6 +35,25 @@ def test_what_is_read_does_what_was_written(name, tmp_path):
     assert torch.equal(loaded(state, loaded.init_hidden(5))[0], core(state, core.init_hidden(5))[0])
 
 
+def test_the_multiplier_is_in_the_file_and_files_of_before_have_none(tmp_path):
+    """The same weights with another multiplier are another optimizer."""
+    save_optimizer(tmp_path / "new.safetensors", core := make(output_multiplier=0.1), CARD)
+    loaded, card = load_optimizer(tmp_path / "new.safetensors")
+    assert (card.version, card.options["output_multiplier"]) == (files.FORMAT, 0.1)
+    state = torch.randn(5, 1, generator=torch.Generator().manual_seed(0))
+    moved = core(state, core.init_hidden(5))[0]
+    assert torch.equal(loaded(state, loaded.init_hidden(5))[0], moved)
+
+    def of_before(card):
+        options = {k: v for k, v in card["options"].items() if k != "output_multiplier"}
+        return {**{k: v for k, v in card.items() if k != "version"}, "options": options}
+
+    old = rewrite(tmp_path / "old.safetensors", of_before, lambda _: dict(core.state_dict()))
+    loaded, card = load_optimizer(old)
+    assert card.version == 1
+    torch.testing.assert_close(loaded(state, loaded.init_hidden(5))[0], 10 * moved)
+
+
 def test_another_optimizer_than_the_card_says_is_not_written(tmp_path):
     with pytest.raises(TypeError, match="Simple is not the optimizer 'dm'"):
         save_optimizer(tmp_path / "x.safetensors", make(), dataclasses.replace(CARD, optimizer="dm"))
@@ -96,6 +115,8 @@ def rewrite(path, change_card=lambda card: card, change_weights=lambda weights: 
         (lambda card: {**card, "options": 3}, "no readable card"),
         (lambda card: {**card, "seed": "3"}, "no readable card"),
         (lambda card: {**card, "surprise": 3}, "no readable card"),
+        (lambda card: {**card, "surprise": 3, "version": 3}, "its format 3 is newer than 2, .*: update fewshot"),
+        (lambda card: {**card, "version": "2"}, "no readable card"),
         (lambda card: "[]", "no readable card"),
         (lambda card: "{", "no readable card"),
         (lambda card: "[" * 100_000, "no readable card"),
