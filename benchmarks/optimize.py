@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks.general.command import parse
 from benchmarks.general.experiment import experiment_of
+from benchmarks.general.verdict import how_it_went
 from benchmarks.reporting.beside import table_beside
 from benchmarks.running.device import choose_device
 from benchmarks.running.execute import end, run_seeds
@@ -14,12 +15,16 @@ from fewshot.general.tasks import open_task
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line, and print the table of all that was tested on the same problems."""
+    """Run the command line, and print the table of all that was tested on the same problems and how
+    meta-training went."""
     command = parse(arguments)
     device = choose_device(command.device)
     task = open_task(command.task, command.data, device)
     records = run_seeds(command, lambda seed: experiment_of(command, seed, task, device))
     say(table_beside(command.results, records))
+    for record in records:
+        if (line := how_it_went(record.facts)) is not None:
+            say(line)
     end(records)
 
 

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from benchmarks.reporting.claims import judge
-from benchmarks.reporting.compare import compare
+from benchmarks.reporting.claims import compare, judge
+from benchmarks.reporting.compare import DEFAULT_MARGINS, Margins
 from benchmarks.reporting.folding import terminal_width
 from benchmarks.reporting.groups import choose, groups_of
 from benchmarks.reporting.kinds import make_plots
@@ -47,10 +47,24 @@ class ReportCommand:
     """Largest first."""
     drawn: int | None = None
     """Experiments with figures and charts, those of most runs; default: all up to 40, of more only 4."""
+    margin_points: float = DEFAULT_MARGINS.points
+    """Differences in accuracy of fewer percentage points are practically nothing."""
+    margin_relative: float = DEFAULT_MARGINS.relative
+    """Differences below this fraction of a loss (or of a Lipschitz number) are practically nothing."""
+    components: bool = False
+    """Columns of how much seeds, test problems and their interaction vary, as standard deviations."""
     format: tuple[Format, ...] = FORMATS
     """What is written."""
     plugin: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Python file or module that registers tables or claims (docs/plugins.md); may be given more than once."""
+
+    def __post_init__(self) -> None:
+        _ = self.margins
+
+    @property
+    def margins(self) -> Margins:
+        """Of what is practically nothing."""
+        return Margins(self.margin_points, self.margin_relative)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -75,21 +89,22 @@ def write_report(
     Returns:
         The text of the tables, as wide as the terminal, and what was written.
     """
-    comparisons = compare(rows)
-    frame = select(to_frame(rows, comparisons), command.where)
+    judgements = judge(rows, command.margins)
+    comparisons = compare(rows, judgements, command.margins)
+    frame = select(to_frame(rows, comparisons, command.components), command.where)
     shown = [rows[i] for i in frame.index]
     if command.sort is not None:
         frame = sort(frame, command.sort, command.reverse)
-    verdicts = judge(rows, shown, comparisons)
+    visible = {row.key for row in shown}
+    judgements = [judgement for judgement in judgements if judgement.row.key in visible]
+    comparisons = [comparison for comparison in comparisons if comparison.row.key in visible]
 
     @cache  # for the file and, where that is no terminal, standard output
     def text(width: int | None) -> str:
         heading = f"# {title}" if title else ""
-        parts = heading, to_text(frame, width), notes_text(width), verdicts_text(verdicts, width)
+        parts = heading, to_text(frame, width), notes_text(command.margins, width), verdicts_text(judgements, width)
         return "\n\n".join(filter(None, parts))
 
-    visible = {row.key for row in shown}
-    comparisons = [comparison for comparison in comparisons if comparison.row.key in visible]
     choice = choose(groups_of(shown), comparisons, command.drawn)
     plots = []
     if {"html", "figures"} & set(command.format):
@@ -98,7 +113,7 @@ def write_report(
         "md": lambda: text(None) + "\n",
         "csv": lambda: frame.to_csv(index=False),
         "tex": lambda: (f"% {title}\n" if title else "") + to_latex(frame),
-        "html": lambda: to_html(choice.groups, comparisons, verdicts, plots, choice.note, title),
+        "html": lambda: to_html(choice.groups, comparisons, judgements, plots, choice.note, title, command.margins),
     }
     paths = []
     for name in dict.fromkeys(command.format):

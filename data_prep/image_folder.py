@@ -92,14 +92,17 @@ class FolderOptions(Options):
 
     @property
     def span(self) -> Span | None:
+        """The values that become black and white, where the user gave them."""
         return None if self.range is None else Span(*self.range)
 
     @property
     def skips_bad(self) -> bool:
+        """Whether images that cannot be read are left out."""
         return self.skip_bad
 
     @property
     def is_strict(self) -> bool:
+        """Whether what may be a leak between splits is refused."""
         return self.strict
 
     @property

@@ -45,7 +45,11 @@ class ImdbOptions(SourceOptions):
 
 
 def reviews(found: Found) -> Plan | None:
-    """`train/{neg,pos}/NUMBER_STARS.txt` and `test/…`; reviews without a label are left out."""
+    """`train/{neg,pos}/NUMBER_STARS.txt` and `test/…`; reviews without a label are left out.
+
+    Raises:
+        IncompleteError: where a class of a split has no reviews.
+    """
     matches = [(match, name) for name in found.names if (match := _REVIEW.search(name))]
     if not matches:
         return None
@@ -93,10 +97,12 @@ class TextJob(Job):
 
     @property
     def bytes_per_row(self) -> int:
+        """Of the numbers of a text's words."""
         return 2 * self.length
 
     @property
     def treatment(self) -> str:
+        """What happens to the texts, in words."""
         return (
             f"first {self.length} words in lower case, of the {self.vocabulary} most frequent of the training split"
             " with padding and unknown"

@@ -22,7 +22,11 @@ _ANNOTATIONS = re.compile(r"(?:^|/)val/val_annotations\.txt$")
 
 
 def tiny_folders(found: Found) -> Plan | None:
-    """`train/WNID/images/*`, and `val/images/*` with `val_annotations.txt` or sorted into `val/WNID`."""
+    """`train/WNID/images/*`, and `val/images/*` with `val_annotations.txt` or sorted into `val/WNID`.
+
+    Raises:
+        IncompleteError: where the validation images, or their classes, are missing.
+    """
     if not any(_TRAIN.search(name) for name in found.names):
         return None
     classes = _annotations(found)

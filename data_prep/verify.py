@@ -46,12 +46,13 @@ def verify(dataset: Dataset) -> str:
     entry = CATALOG.get(dataset.name)
     if entry is None:
         return "not in the catalog"
-    found = {name: Counts(len(split.class_names), split.shape[0]) for name, split in dataset.splits.items()}
-    edition = next((edition for edition in entry.editions if _agrees(found, entry, edition)), None)
+    counts = {name: Counts(len(split.class_names), split.shape[0]) for name, split in dataset.splits.items()}
+    edition = next((edition for edition in entry.editions if _agrees(counts, entry, edition)), None)
     if edition is None:
+        published = next(iter(entry.editions.values()))
         raise InputError(
-            f"{dataset.path} has {_text(found)}, published are {_text(next(iter(entry.editions.values())))}; prepare it"
-            f" again with `{entry.command} --force`"
+            f"{dataset.path} has {_text(counts)}, published are {_text(published)}; prepare it again with"
+            f" `{entry.command} --force`"
         )
     _check_balance(dataset, entry)
     if "re-encoded" in pixels_of(dataset):
@@ -59,11 +60,11 @@ def verify(dataset: Dataset) -> str:
     return f"as published ({edition})"
 
 
-def _agrees(found: dict[str, Counts], entry: Entry, edition: str) -> bool:
+def _agrees(counts: dict[str, Counts], entry: Entry, edition: str) -> bool:
     published = entry.editions[edition]
-    return set(found) == set(published) and all(
-        count.classes == found[split].classes and count.images in (None, found[split].images)
-        for split, count in published.items()
+    return set(counts) == set(published) and all(
+        expected.classes == counts[split].classes and expected.images in (None, counts[split].images)
+        for split, expected in published.items()
     )
 
 

@@ -23,8 +23,8 @@ class CurveOptions:
     steps: int = 200
     """Steps of training; the learning rate of hand-designed optimizers is chosen for this horizon. `--steps` is short
     for `--test.steps`."""
-    initializations: int = 5
-    """Trainings from fresh weights."""
+    initializations: int = 25
+    """Trainings from fresh weights, side by side."""
     seed: int = 0
     """Decides test and validation problems; independent of the run's seed."""
     points: int = 21

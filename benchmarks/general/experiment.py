@@ -5,41 +5,32 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.general.base import COMPUTATION, GeneralExperiment
 from benchmarks.general.command import GeneralCommand
 from benchmarks.general.config import GeneralConfig
+from benchmarks.general.hand_designed import HandDesigned
 from benchmarks.general.observe import GeneralObserver
-from benchmarks.general.presets import PRESETS
 from benchmarks.general.transfer import read_optimizer
 from benchmarks.running.command import command_text
-from benchmarks.running.execute import CHECKPOINT_NAME, check_dataset, environment, measured
-from benchmarks.running.identity import config_sha256
-from benchmarks.running.record import RECORD_NAME, Record
+from benchmarks.running.execute import CHECKPOINT_NAME, measured
+from benchmarks.running.record import Record
 from benchmarks.running.schema import (
-    DatasetFacts,
     GeneralDetails,
-    GeneralFacts,
     GeneralResults,
     GeneralTraining,
-    GridPoint,
-    Measured,
-    ProtocolFacts,
     TestedOptimizer,
-    TestRun,
     ZeroStateUpdates,
 )
 from fewshot.engine.checkpoint import snapshot
 from fewshot.engine.few_shot import MetaTrainingFailed
 from fewshot.engine.general import UnrollOptions, UnrollTrainer
-from fewshot.general.evaluate import points, train
-from fewshot.general.hand_designed import HAND_DESIGNED, GridOptions, choose_rate, hand_designed
-from fewshot.general.stepping import LearnedStepper, StepperFactory
-from fewshot.general.tasks import TASKS, Problem, Stage, Task
+from fewshot.general.stepping import LearnedStepper
+from fewshot.general.tasks import Task
 from fewshot.optimizers import LEARNED, CoordinatewiseOptimizer
 from fewshot.optimizers.analysis import zero_state_response
 from fewshot.optimizers.optimizer_file import OptimizerCard, save_optimizer
@@ -58,109 +49,6 @@ def experiment_of(command: GeneralCommand, seed: int, task: Task, device: torch.
         return Transferred(command, config, seed, task, device, core)
     kind = Learned if command.learned else HandDesigned
     return kind(command, command.config, seed, task, device)
-
-
-class GeneralExperiment:
-    """One configuration with one seed: what learned and hand-designed optimizers share."""
-
-    def __init__(
-        self, command: GeneralCommand, config: GeneralConfig, seed: int, task: Task, device: torch.device
-    ) -> None:
-        self.command, self.config, self.seed, self.task, self.device = command, config, seed, task, device
-        self.folder = folder_of(command.results, config, seed)
-        self.dataset = DatasetFacts(name=task.dataset[0], fingerprint=task.dataset[1], pixels=task.pixels)
-
-    def check(self, record: Record) -> None:
-        """See `Experiment`."""
-        check_dataset(record, self.dataset)
-
-    def execute(self) -> Record:
-        """See `Experiment`."""
-        raise NotImplementedError
-
-    def protocol(self) -> ProtocolFacts:
-        """What decides the test problems and their batches, with its hash."""
-        test = self.config.test
-        named = {
-            "task": self.config.task,
-            "dataset": self.dataset.name,
-            "fingerprint": self.dataset.fingerprint,
-            "steps": test.steps,
-            "initializations": test.initializations,
-            "seed": test.seed,
-            "points": test.points,
-            "batch_size": self.config.batch_size,
-        }
-        facts = self.task.facts()
-        return ProtocolFacts(**named, task_facts=facts, sha256=config_sha256(named | facts))
-
-    def problems(self, stage: Stage, count: int) -> list[Problem]:
-        """Fixed problems of a stage, the same for every optimizer and seed."""
-        size = self.config.batch_size
-        return [self.task.problem(stage, derive(self.config.test.seed, stage, i), size) for i in range(count)]
-
-    def curves(self, start: StepperFactory, observer: GeneralObserver, what: str) -> list[TestRun]:
-        """A curve per test problem."""
-        test = self.config.test
-        observer.begin(f"test, {what}", test.initializations)
-        runs = []
-        for number, problem in enumerate(self.problems("test", test.initializations)):
-            curve = train(problem, start, test.steps, points(test.steps, test.points))
-            runs.append(TestRun(initialization=number, **asdict(curve)))
-            observer.advance()
-        return runs
-
-    def write(
-        self,
-        results: GeneralResults | None,
-        details: GeneralDetails,
-        took: Measured,
-        failure: str | None = None,
-        **own: Any,
-    ) -> Record:
-        """Complete the record and write it; `own` are members of `GeneralFacts` that kinds of runs differ in."""
-        config = self.config
-        used = (
-            (LEARNED if config.learned else HAND_DESIGNED, config.optimizer),
-            (REGULARIZERS, config.regularizer),
-            (TASKS, config.task),
-            (PRESETS, self.command.preset),
-        )
-        facts = GeneralFacts(
-            status="failed" if failure else "finished",
-            failure=failure,
-            config=config.to_dict(),
-            config_sha256=config.sha256(),
-            seed=self.seed,
-            dataset=self.dataset,
-            protocol=self.protocol(),
-            environment=environment(self.device, used),
-            **own,
-        )
-        return Record.of(facts, results, details, took).write(self.folder / RECORD_NAME)
-
-
-class HandDesigned(GeneralExperiment):
-    """Choose the learning rate on validation problems, then test."""
-
-    def execute(self) -> Record:
-        """Run and record."""
-        options = self.config.training
-        assert isinstance(options, GridOptions)
-        started, name, results, failure = time.monotonic(), self.config.optimizer, None, None
-        with GeneralObserver(self.folder, f"{name} {self.config.task}", self.command.quiet) as observer:
-            observer.begin("learning rates", options.points)
-            validation = self.problems("val", options.validation_problems)
-            rate, grid = choose_rate(name, options, validation, self.config.test.steps, observer.advance)
-            chosen = time.monotonic()
-            if rate is None:
-                failure = "every learning rate of the grid diverged"
-            else:
-                tested = TestedOptimizer(unroll=0, runs=self.curves(hand_designed(name, rate), observer, ""))
-                results = GeneralResults(best=tested, last=tested)
-        details = GeneralDetails(grid=[GridPoint(**point) for point in grid])
-        took = measured(chosen - started, time.monotonic() - chosen)
-        return self.write(results, details, took, failure, meta_parameters=0, training=None, rate=rate)
 
 
 class Learned(GeneralExperiment):
@@ -187,7 +75,12 @@ class Learned(GeneralExperiment):
             self.seed,
             lambda seed: self.task.problem("train", seed, options.batch_size),
             self.problems("val", options.validation_problems),
-            {"configuration": self.config.sha256(), "dataset": self.dataset.fingerprint, "seed": str(self.seed)},
+            {
+                "configuration": self.config.sha256(),
+                "dataset": self.dataset.fingerprint,
+                "seed": str(self.seed),
+                "version of the computation": str(COMPUTATION),
+            },
             self.folder / CHECKPOINT_NAME,
             self.command.checkpoint_seconds,
         )
@@ -202,23 +95,26 @@ class Learned(GeneralExperiment):
                 test_seconds = time.monotonic() - started
             except MetaTrainingFailed as error:
                 failure = str(error)
-        progress = trainer.progress
+        progress, around_zero = trainer.progress, smoothness(core)
         details = GeneralDetails(
             curve=progress.curve,
             imitation=progress.imitation,
             validation=progress.validation,
             stages=progress.stages,
-            smoothness=smoothness(core),
+            smoothness=around_zero,
         )
+        guess = None if options.variation.convex else self.task.guessing()  # its loss comes on top
         training = GeneralTraining(
             unroll=progress.unroll,
             skipped=progress.skipped,
             best_unroll=progress.best_unroll,
             best_loss=progress.best_loss,
+            last_loss=progress.validation[-1]["loss"] if progress.validation else None,
+            exploded=None if guess is None else progress.exploded(guess),
+            clipped=progress.clipped,
         )
         took = measured(progress.seconds, test_seconds, progress.interruptions)
-        parameters = sum(p.numel() for p in core.parameters())
-        return self.write(results, details, took, failure, meta_parameters=parameters, training=training)
+        return self.write(results, details, took, failure, training=training, **_of_core(core, around_zero))
 
     def _card(self, loss: float) -> OptimizerCard:
         config = self.config
@@ -275,19 +171,20 @@ class Transferred(GeneralExperiment):
         title = f"{self.config.optimizer} on {self.config.task}"
         with GeneralObserver(self.folder, title, self.command.quiet) as observer:
             runs = self.curves(lambda w: LearnedStepper(core, w), observer, "transfer")
-        tested = TestedOptimizer(unroll=0, runs=runs)
+        tested, around_zero = TestedOptimizer(unroll=0, runs=runs), smoothness(core)
         return self.write(
             GeneralResults(best=tested, last=tested),
-            GeneralDetails(smoothness=smoothness(core)),
+            GeneralDetails(smoothness=around_zero),
             measured(0.0, time.monotonic() - started),
-            meta_parameters=sum(p.numel() for p in core.parameters()),
             training=None,
+            **_of_core(core, around_zero),
         )
 
 
-def folder_of(results: Path, config: GeneralConfig, seed: int) -> Path:
-    """Where the run of a configuration and a seed is recorded."""
-    return results / config.run_name() / f"seed{seed}"
+def _of_core(core: CoordinatewiseOptimizer, around_zero: ZeroStateUpdates | None) -> dict[str, Any]:
+    """Members of `GeneralFacts` that say what a learned optimizer is."""
+    lipschitz = None if around_zero is None else around_zero.lipschitz
+    return {"meta_parameters": sum(p.numel() for p in core.parameters()), "lipschitz": lipschitz}
 
 
 def smoothness(core: CoordinatewiseOptimizer) -> ZeroStateUpdates | None:

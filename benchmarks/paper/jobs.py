@@ -18,7 +18,7 @@ from benchmarks.few_shot import command as few_shot
 from benchmarks.few_shot.command import DEFAULT_FEATURES
 from benchmarks.few_shot.experiment import folder_of as few_shot_folder
 from benchmarks.general import command as general
-from benchmarks.general.experiment import folder_of as general_folder
+from benchmarks.general.base import folder_of as general_folder
 from benchmarks.running.command import default_data
 from benchmarks.running.record import DEFAULT_RESULTS, RECORD_NAME, read_record
 from fewshot.data.store import Dataset

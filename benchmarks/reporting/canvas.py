@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -90,20 +90,6 @@ def draw_line(axes: Axes, x: np.ndarray, y: np.ndarray, style: LineStyle, label:
         every = max(1, len(x) // MARKERS)
         options |= {"marker": style.marker, "markersize": 5, "fillstyle": style.fill, "markevery": (every // 2, every)}
     axes.plot(x, y, **options)
-
-
-def limits(values: Sequence[np.ndarray], log: bool) -> tuple[float, float] | None:
-    """An axis range that shows all finite `values` with a margin; wide bands may leave it."""
-    joined = np.concatenate([np.ravel(v) for v in values]) if len(values) else np.empty(0)
-    joined = joined[np.isfinite(joined) & ((joined > 0) | (not log))]
-    if not len(joined):
-        return None
-    low, high = float(joined.min()), float(joined.max())
-    if log:
-        margin = max((high / low) ** 0.06, 1.05)
-        return low / margin, high * margin
-    margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
-    return low - margin, high + margin
 
 
 def log_scale(axes: Axes, which: str) -> None:

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from benchmarks.reporting.kinds import KINDS
-from benchmarks.reporting.plots import Axis, ForestLine, Line, Panel, Plot
+from benchmarks.reporting.plots import BANDS, Axis, ForestLine, Line, Panel, Plot
 
 POINTS = 400
 """Of a line at most."""
@@ -30,6 +30,7 @@ def _chart(plot: Plot) -> Chart:
         "title": plot.title,
         "note": plot.note,
         "dataset": plot.dataset,
+        "bands": BANDS,
         "panels": [_forest(panel) if panel.forest else _panel(panel, plot.form) for panel in panels],
     }
 
@@ -40,7 +41,7 @@ def _panel(panel: Panel, form: str) -> dict[str, Any]:
 
 
 def _axis(axis: Axis) -> dict[str, Any]:
-    return {"title": axis.title, "log": axis.scale != "linear"}
+    return {"title": axis.title, "log": axis.scale != "linear", "ends": axis.ends}
 
 
 def _line(line: Line, form: str) -> dict[str, Any]:

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.reporting.compare import Comparison, compare_pairs, plain_partners
+from benchmarks.reporting.compare import (
+    DEFAULT_MARGINS,
+    LIPSCHITZ,
+    Comparison,
+    Margins,
+    Pair,
+    compare_pairs,
+    plain_partners,
+)
+from benchmarks.reporting.crossed.decisions import Verdict
+from benchmarks.reporting.published import table_of
 from benchmarks.reporting.rows import Row
 from fewshot.registry import Registry
-
-SUPPORTED, CONTRADICTED, NOT_DECIDED = "supported", "contradicted", "not decided"
-VERDICTS = (SUPPORTED, CONTRADICTED, NOT_DECIDED)
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,8 @@ class Claim:
     partners: bool = True
     """Pairs differ in their regularizer alone."""
     better: bool = True
+    metric: str = ""
+    """What is better; empty: the result of the rows."""
 
 
 CLAIMS: Registry[Claim] = Registry("claim")
@@ -30,7 +39,7 @@ CLAIMS: Registry[Claim] = Registry("claim")
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class Judgement:
     """On one claim, by one pair of rows."""
 
     key: str
@@ -42,11 +51,8 @@ class Verdict:
     """None where no test problem has a value of both."""
 
     @property
-    def verdict(self) -> str:
-        """Whether the interval of the paired difference excludes zero, and on which side."""
-        if self.comparison is None or self.comparison.better is None:
-            return NOT_DECIDED
-        return SUPPORTED if self.comparison.better == self.claim.better else CONTRADICTED
+    def verdict(self) -> Verdict:
+        return Verdict.NOT_DECIDED if self.comparison is None else self.comparison.decision.verdict
 
 
 def _method(name: str) -> Callable[[Row], bool]:
@@ -70,7 +76,15 @@ def _others(row: Row) -> bool:
 
 
 def _transferred(row: Row) -> bool:
-    return row.track == "general" and bool(row.source)
+    return row.track == "general" and row.source not in ("", row.labels["task"])
+
+
+def _tested_again(row: Row) -> bool:
+    return row.track == "general" and row.source == row.labels.get("task")
+
+
+def _measured_around_zero(row: Row) -> bool:
+    return _learned(row) and any(found.lipschitz is not None for found in row.trained.values())
 
 
 def _hand_designed(row: Row) -> bool:
@@ -106,32 +120,62 @@ CLAIMS["learned"] = _smoothed("Smoothing makes other learned optimizers better (
 CLAIMS["hand-designed"] = _beats_hand_designed(
     "Smoothed learned optimizers are better than hand-designed ones (figures 3, 4 and 8)", _learned
 )
-CLAIMS["transfer"] = _smoothed(
-    "Transferred to other tasks, smoothed learned optimizers are better than plain ones (figure 5)", _transferred
-)
-CLAIMS["transfer-hand-designed"] = _beats_hand_designed(
-    "Transferred to other tasks, smoothed learned optimizers are better than hand-designed ones (figure 5)",
-    _transferred,
+for _key, _where, _of in (
+    ("transfer", "Transferred to other tasks, {} (figure 5)", _transferred),
+    ("again", "Tested again on their own task, such as for more steps, {} (figures 3 and 4)", _tested_again),
+):
+    CLAIMS[_key] = _smoothed(_where.format("smoothed learned optimizers are better than plain ones"), _of)
+    CLAIMS[f"{_key}-hand-designed"] = _beats_hand_designed(
+        _where.format("smoothed learned optimizers are better than hand-designed ones"), _of
+    )
+CLAIMS["smoothness"] = Claim(
+    "Smoothed learned optimizers are smoother around zero than plain ones (figure 7)",
+    _regularized("smooth", _measured_around_zero),
+    _regularized("none", _measured_around_zero),
+    metric=LIPSCHITZ,
 )
 
 
-def judge(rows: Sequence[Row], shown: Sequence[Row] | None = None, known: Sequence[Comparison] = ()) -> list[Verdict]:
+def judge(rows: Sequence[Row], margins: Margins = DEFAULT_MARGINS) -> list[Judgement]:
     """A verdict on every claim, by every pair of rows that speaks to it, in the order of `CLAIMS`.
 
     Args:
-        rows: all of them, so that what is shown never changes a correction.
-        shown: verdicts whose first row is not among these are left out; None: all are kept.
-        known: comparisons of these rows that were made before, which saves time.
+        rows: all of them: what is shown never changes a correction.
+        margins: of what is practically nothing.
     """
-    pairs = [(key, claim, row, other) for key, claim in CLAIMS.items() for row, other in _pairs(claim, rows)]
-    found = compare_pairs(((key, row, other) for key, _, row, other in pairs), known)
-    comparisons = {(c.family, *c.key): c for c in found}
-    visible = {row.key for row in (rows if shown is None else shown)}
-    return [
-        Verdict(key, claim, row, other, comparisons.get((key, row.key, other.key)))
-        for key, claim, row, other in pairs
-        if row.key in visible
+    pairs = [
+        (claim, Pair(key, row, other, claim.better, claim.metric))
+        for key, claim in CLAIMS.items()
+        for row, other in _pairs(claim, rows)
     ]
+    found = {(c.pair.family, c.pair.key): c for c in compare_pairs([pair for _, pair in pairs], margins)}
+    return [
+        Judgement(pair.family, claim, pair.row, pair.other, found.get((pair.family, pair.key))) for claim, pair in pairs
+    ]
+
+
+def compare(
+    rows: Sequence[Row], judgements: Sequence[Judgement] | None = None, margins: Margins = DEFAULT_MARGINS
+) -> list[Comparison]:
+    """Every regularized row with its plain partner, in the order of `rows`.
+
+    A difference that a claim speaks of is the one that the claim is judged by, so that it reads the same everywhere; of
+    the others, those of a table are a family.
+
+    Args:
+        rows: all of them.
+        judgements: of `judge` on these rows; made where None.
+        margins: of what is practically nothing.
+    """
+    judged: dict[tuple[object, ...], Comparison] = {}
+    for judgement in judge(rows, margins) if judgements is None else judgements:
+        if judgement.comparison is not None:
+            judged.setdefault(judgement.comparison.pair.key, judgement.comparison)
+    plain = plain_partners(rows)
+    pairs = [Pair(table_of(row), row, plain[row.partner]) for row in rows if not row.plain and row.partner in plain]
+    others = {c.pair.key: c for c in compare_pairs([pair for pair in pairs if pair.key not in judged], margins)}
+    found = (judged.get(pair.key) or others.get(pair.key) for pair in pairs)
+    return [comparison for comparison in found if comparison is not None]
 
 
 def _pairs(claim: Claim, rows: Sequence[Row]) -> list[tuple[Row, Row]]:

@@ -1,69 +1,120 @@
-"""Paired comparisons of rows: with their plain partners, corrected within each table, and what would decide them."""
+"""Paired comparisons of rows, decided within families, and what would decide them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from benchmarks.reporting import inference
-from benchmarks.reporting.inference import Difference
+from benchmarks.reporting.crossed.decisions import Contrast, Decision, Verdict, contrast, decide
+from benchmarks.reporting.crossed.power import More, more_needed
 from benchmarks.reporting.published import table_of
 from benchmarks.reporting.rows import Row
-from benchmarks.reporting.statistics import Interval
-from benchmarks.running.parallel import mapped
+from fewshot.errors import InputError
 
-Key = tuple[tuple[str, ...], tuple[str, ...]]
-"""Of two rows: who against whom."""
+ALPHA = 0.05
+"""Chance that a family in which nothing differs shows a difference."""
+LIPSCHITZ = "lipschitz"
+"""Metric of optimizers rather than of what they trained."""
+
+
+@dataclass(frozen=True)
+class Margins:
+    """Below which a difference is practically nothing; fixed before results are seen.
+
+    Raises:
+        InputError: where one is negative.
+    """
+
+    points: float = 1.0
+    """Of accuracy, in percentage points."""
+    relative: float = 0.02
+    """Of a loss or a Lipschitz number, as a fraction of that of the second row."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("--margin-points", self.points), ("--margin-relative", self.relative)):
+            if not value >= 0:
+                raise InputError(f"{name} is {value}; it must be at least 0")
+
+
+DEFAULT_MARGINS = Margins()
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two rows that are to be compared."""
+
+    family: str
+    """In which p is corrected: the key of a table or of a claim."""
+    row: Row
+    other: Row
+    better: bool = True
+    """What is claimed of the first row."""
+    metric: str = ""
+    """What is compared; empty: the result of the rows."""
+
+    @property
+    def key(self) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+        """Who against whom in what."""
+        return self.row.key, self.other.key, self.metric
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """Of a row with another on the same test problems."""
 
-    family: str
-    """In which p is corrected: the key of a table or of a claim."""
-    row: Row
-    other: Row
-    difference: Difference
+    pair: Pair
+    contrast: Contrast
     """row - other: percentage points of accuracy, or units of the loss."""
-    p: float
-    """Corrected within the family."""
-    more: int | None
-    """See `inference.more_needed`."""
+    decision: Decision
+    """Within the family."""
+    margin: float
+    """In units of the difference."""
 
     @property
-    def key(self) -> Key:
-        """Of its rows."""
-        return self.row.key, self.other.key
+    def row(self) -> Row:
+        return self.pair.row
+
+    @property
+    def other(self) -> Row:
+        return self.pair.other
+
+    @property
+    def metric(self) -> str:
+        """What is compared: accuracy, loss or lipschitz."""
+        return self.pair.metric or self.row.metric
+
+    @property
+    def mean(self) -> float:
+        """Of the difference."""
+        return self.contrast.main.mean
 
     @property
     def low(self) -> float:
-        """Lower end of the interval; NaN where a single unit gives none."""
-        return self.difference.mean - self.difference.half_width
+        """Lower end of the simultaneous interval; NaN where there is none."""
+        return self.decision.low
 
     @property
     def high(self) -> float:
-        """Upper end of the interval; NaN where a single unit gives none."""
-        return self.difference.mean + self.difference.half_width
+        """Upper end of the simultaneous interval; NaN where there is none."""
+        return self.decision.high
 
     @property
     def decided(self) -> bool:
-        """The interval of the difference excludes zero."""
-        return abs(self.difference.mean) > self.difference.half_width
+        """There is a difference."""
+        return self.decision.verdict in (Verdict.SUPPORTED, Verdict.CONTRADICTED)
 
     @property
     def better(self) -> bool | None:
         """Whether the row is better than the other; None while that is not decided."""
-        return (self.difference.mean > 0) == self.row.higher_is_better if self.decided else None
+        return (self.mean > 0) == (self.metric == "accuracy") if self.decided else None
 
-
-def compare(rows: Sequence[Row]) -> list[Comparison]:
-    """Every regularized row with its plain partner, in the order of `rows`; p is corrected within each table."""
-    plain = plain_partners(rows)
-    pairs = [(row, plain[row.partner]) for row in rows if not row.plain and row.partner in plain]
-    return compare_pairs((table_of(row), row, other) for row, other in pairs)
+    @cached_property
+    def more(self) -> More:
+        """What would decide it; nothing where it is decided."""
+        return More(None, None) if self.decided else more_needed(self.contrast.main, alpha=self.decision.level)
 
 
 def plain_partners(rows: Sequence[Row]) -> dict[tuple[str, ...], Row]:
@@ -79,66 +130,61 @@ def plain_partners(rows: Sequence[Row]) -> dict[tuple[str, ...], Row]:
     return {partner: members[0] for partner, members in found.items() if len(members) == 1}
 
 
-def compare_pairs(pairs: Iterable[tuple[str, Row, Row]], known: Sequence[Comparison] = ()) -> list[Comparison]:
-    """Compare pairs of rows, each with the key of its family; those without a common test problem are left out.
+def compare_pairs(pairs: Iterable[Pair], margins: Margins = DEFAULT_MARGINS) -> list[Comparison]:
+    """Compare pairs of rows; those without a common test problem are left out.
 
     Args:
-        pairs: (family, row, other).
-        known: comparisons whose differences need not be worked out again, whatever their families.
+        pairs: of all families whole, as each is decided by itself.
+        margins: of what is practically nothing.
     """
-    pairs = list(pairs)
-    differences = _differences(pairs, {c.key: (c.difference, c.more) for c in known})
-    found = [
-        (family, row, other, *differences[row.key, other.key])
-        for family, row, other in pairs
-        if (row.key, other.key) in differences
-    ]
-    p = np.full(len(found), np.nan)
-    members: dict[str, list[int]] = {}
-    for place, (family, *_) in enumerate(found):
-        members.setdefault(family, []).append(place)
-    for places in members.values():
-        p[places] = inference.corrected([found[place][3] for place in places])
-    return [
-        Comparison(family, row, other, new, float(corrected), more)
-        for (family, row, other, new, more), corrected in zip(found, p, strict=True)
-    ]
+    found: dict[str, list[tuple[int, Pair, Contrast]]] = {}
+    for place, pair in enumerate(pairs):
+        new = difference(pair.row, pair.other, pair.metric)
+        if new is not None:
+            found.setdefault(pair.family, []).append((place, pair, new))
+    comparisons = {}
+    for members in found.values():
+        bounds = [_margin(pair, margins) for _, pair, _ in members]
+        signs = [1 if pair.better == ((pair.metric or pair.row.metric) == "accuracy") else -1 for _, pair, _ in members]
+        decisions = decide([new for *_, new in members], signs, bounds, ALPHA)
+        for (place, pair, new), decision, bound in zip(members, decisions, bounds, strict=True):
+            comparisons[place] = Comparison(pair, new, decision, bound)
+    return [comparisons[place] for place in sorted(comparisons)]
 
 
-Judged = tuple[Difference, int | None]
-"""A difference, and how many more units it needs."""
+def _margin(pair: Pair, margins: Margins) -> float:
+    if (pair.metric or pair.row.metric) == "accuracy":
+        return margins.points
+    return margins.relative * float(abs(np.nanmean(_table(pair.other, pair.metric))))
 
 
-def _differences(pairs: Sequence[tuple[str, Row, Row]], known: Mapping[Key, Judged]) -> dict[Key, Judged]:
-    """Those of all pairs that have one, each worked out once."""
-    tasks = {}
-    for _, row, other in pairs:
-        key = row.key, other.key
-        if key not in known and key not in tasks and (values := _pairs(row, other)) is not None:
-            tasks[key] = values, row.problem
-    with mapped(_judged, list(tasks.values()), least=200, chunk=20) as results:
-        new = dict(zip(tasks, results, strict=True))
-    return {**known, **{key: judged for key, judged in new.items() if judged is not None}}
+def difference(row: Row, other: Row, metric: str = "") -> Contrast | None:
+    """Of two rows on the same problems (None if no problem has a value of both, or `unpaired`).
 
+    Seed by seed over the seeds that both have, failed ones too; if they have none in common, their seeds are unrelated.
 
-def _judged(task: tuple[np.ndarray, str]) -> Judged | None:
-    difference = inference.of_difference(*task)
-    return None if difference is None else (difference, inference.more_needed(difference))
-
-
-def difference(row: Row, other: Row) -> Difference | None:
-    """Of two rows on the same problems, over the seeds both have (None if there is no pair, or `unpaired`).
-
-    A hand-designed optimizer is paired with every seed of a learned one.
+    Args:
+        row, other: the difference is row - other.
+        metric: of `Pair`.
     """
-    pairs = _pairs(row, other)
-    return None if pairs is None else inference.of_difference(pairs, row.problem)
+    if row.tested_on != other.tested_on or row.metric != other.metric or unpaired(row, other):
+        return None
+    common = sorted(set(row.records) & set(other.records))
+    same_seeds = bool(common) or row.hand_designed or other.hand_designed
+    paired = common if not row.hand_designed and not other.hand_designed and common else None
+    a, b = _table(row, metric, paired), _table(other, metric, paired)
+    if a.shape[-1] != b.shape[-1]:  # one of them has no value at all
+        return None
+    found = contrast(a, b, higher_is_better=not metric and row.higher_is_better, same_seeds=same_seeds)
+    return None if np.isnan(found.main.mean) else found
 
 
-def margin(row: Row, other: Row) -> Interval | None:
-    """The mean and interval of `difference` alone, which cost far less than its p."""
-    pairs = _pairs(row, other)
-    return None if pairs is None else inference.of_row(list(pairs))
+def _table(row: Row, metric: str, seeds: Sequence[int] | None = None) -> np.ndarray:
+    """What is compared: [seeds, problems], or [problems] of what has no seeds."""
+    if metric != LIPSCHITZ:
+        return row.table(seeds)
+    slopes = {seed: found.lipschitz for seed, found in row.trained.items() if found.lipschitz is not None}
+    return np.array([[slopes.get(seed, np.nan)] for seed in (row.records if seeds is None else seeds)])
 
 
 def unpaired(row: Row, other: Row) -> str:
@@ -147,38 +193,19 @@ def unpaired(row: Row, other: Row) -> str:
     return f"runs of {', '.join(map(str, sizes))} {row.problem} on one test" if len(sizes) > 1 else ""
 
 
-def _pairs(row: Row, other: Row) -> np.ndarray | None:
-    """Differences [seeds, problems]; None where the two were not tested on the same problems."""
-    if row.tested_on != other.tested_on or row.metric != other.metric or unpaired(row, other):
-        return None
-    return np.array([a - b for a, b in _paired_seeds(row, other)])
-
-
-def _paired_seeds(a: Row, b: Row) -> list[tuple[np.ndarray, np.ndarray]]:
-    if a.hand_designed != b.hand_designed:
-        fixed, learned = (a, b) if a.hand_designed else (b, a)
-        values = next(iter(fixed.values.values()), None)
-        pairs = [] if values is None else [(values, other) for other in learned.values.values()]
-        return pairs if fixed is a else [(y, x) for x, y in pairs]
-    return [(a.values[seed], b.values[seed]) for seed in sorted(set(a.values) & set(b.values))]
-
-
 def best_rows(rows: Sequence[Row]) -> set[tuple[str, ...]]:
-    """Keys of the best row of each table and test, if its paired difference to every other row excludes zero.
-
-    A row of which a test run diverged is never the best: pairs without that run flatter it.
-    """
-    groups: dict[tuple[str, ...], list[tuple[Row, Interval]]] = {}
+    """Keys of the best row of each table and test, if it differs from every other row, uncorrected."""
+    groups: dict[tuple[str, ...], list[tuple[float, Row]]] = {}
     for row in rows:
-        if row.interval is not None:
-            groups.setdefault((table_of(row), *row.tested_on, row.metric), []).append((row, row.interval))
+        if row.analysis is not None:
+            sign = -1 if row.higher_is_better else 1
+            key = (table_of(row), *row.tested_on, row.metric)
+            groups.setdefault(key, []).append((sign * row.analysis.mean, row))
     return {best.key for members in groups.values() if (best := _best(members)) is not None}
 
 
-def _best(members: Sequence[tuple[Row, Interval]]) -> Row | None:
-    sign = 1 if members[0][0].higher_is_better else -1
-    best, _ = max(members, key=lambda member: sign * member[1].mean)
-    if best.diverged or len(members) == 1:
-        return None
-    margins = (margin(best, row) for row, _ in members if row is not best)
-    return best if all(m is not None and sign * m.mean > m.half_width for m in margins) else None
+def _best(members: Sequence[tuple[float, Row]]) -> Row | None:
+    (_, best), *others = sorted(members, key=lambda member: member[0])  # the nearest rival decides most often
+    contrasts = (difference(best, row) for _, row in others)
+    better = (c is not None and c.p < ALPHA and (c.main.mean > 0) == best.higher_is_better for c in contrasts)
+    return best if others and all(better) else None

@@ -51,7 +51,7 @@ class Group:
         if len(self.rows) <= LINES:
             return self.rows
         sign = -1 if self.higher_is_better else 1
-        ranked = sorted(self.rows, key=lambda row: sign * row.interval.mean if row.interval else np.inf)
+        ranked = sorted(self.rows, key=lambda row: sign * row.analysis.mean if row.analysis else np.inf)
         first: dict[tuple[str, str], Row] = {}
         for row in ranked:
             first.setdefault((row.method, row.regularizer), row)
@@ -100,7 +100,7 @@ def choose(groups: Sequence[Group], comparisons: Sequence[Comparison], most: int
 
     Args:
         groups: of `groups_of`.
-        comparisons: of `compare.compare`.
+        comparisons: of `claims.compare`.
         most: groups drawn, those of most runs; None: all up to `GROUPS`, `OF_CROWD` of more.
 
     Raises:

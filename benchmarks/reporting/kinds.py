@@ -9,9 +9,9 @@ import numpy as np
 
 from benchmarks.reporting import wording
 from benchmarks.reporting.compare import Comparison, unpaired
-from benchmarks.reporting.curves import LONG, Band, histogram, optimizee_curve, thin, training_curve
+from benchmarks.reporting.curves import LONG, Band, histogram, optimizee_curve, thin, thinned, training_curve
 from benchmarks.reporting.groups import Choice, Group
-from benchmarks.reporting.plots import Axis, ForestLine, Form, Line, Panel, Plot
+from benchmarks.reporting.plots import BANDS, Axis, ForestLine, Form, Line, Panel, Plot
 from benchmarks.reporting.rows import Row
 from benchmarks.running.parallel import mapped
 from benchmarks.running.schema import FewShotDetails, GeneralDetails, ZeroStateUpdates
@@ -27,15 +27,19 @@ class Metric:
     scale: float = 1.0
     """Recorded values are multiplied by this."""
     log: bool = False
+    ends: tuple[float, float] | None = None
+    """Beyond which there is no value."""
 
+
+_PERCENT = (0.0, 100.0)
 
 METRICS = {
     "train_loss": Metric("training loss (cross-entropy, nats)", log=True),
     "test_loss": Metric("test loss (cross-entropy, nats)", log=True),
-    "train_accuracy": Metric("training accuracy (%)", 100.0),
-    "test_accuracy": Metric("test accuracy (%)", 100.0),
+    "train_accuracy": Metric("training accuracy (%)", 100.0, ends=_PERCENT),
+    "test_accuracy": Metric("test accuracy (%)", 100.0, ends=_PERCENT),
     "loss": Metric("loss (cross-entropy, nats)", log=True),
-    "accuracy": Metric("accuracy (%)", 100.0),
+    "accuracy": Metric("accuracy (%)", 100.0, ends=_PERCENT),
     "meta_loss": Metric("meta-loss (weighted sum over a truncation)", log=True),
     "step_size": Metric("learned step size, mean σ(i)", log=True),
     "keep": Metric("weight kept, mean σ(f)"),
@@ -58,8 +62,8 @@ class Curves:
     """Of meta-training, by metric."""
     validated: Mapping[str, Band]
     """Of its validation, by metric."""
-    around_zero: ZeroStateUpdates | None
-    """Of the first seed's optimizer."""
+    around_zero: Sequence[ZeroStateUpdates]
+    """Of every seed's optimizer."""
 
 
 def curves_of(row: Row) -> Curves:
@@ -74,7 +78,7 @@ def curves_of(row: Row) -> Curves:
         _thinned({name: optimizee_curve(tests, name) for name in _TESTED}),
         _thinned({name: training_curve(curves, clock(row), name) for name in _TRAINED}),
         _thinned({name: training_curve(validation, clock(row), name) for name in _VALIDATED}),
-        around_zero[0] if around_zero else None,
+        around_zero,
     )
 
 
@@ -116,7 +120,7 @@ def _plots(task: tuple[Group, Sequence[str]]) -> list[Plot]:
 def differences(metric: str, comparisons: Sequence[Comparison]) -> Plot:
     """Paired differences with their intervals beside the line of no difference."""
     lines = [
-        ForestLine(c.row.on, f"{c.row.label} − {c.other.label}", c.difference.mean, c.low, c.high, wording.numbers(c))
+        ForestLine(c.row.on, f"{c.row.label} − {c.other.label}", c.mean, c.low, c.high, wording.numbers(c), c.decided)
         for c in comparisons
     ]
     return Plot(
@@ -124,7 +128,7 @@ def differences(metric: str, comparisons: Sequence[Comparison]) -> Plot:
         "forest",
         f"{DIFFERENCES}-{metric}",
         "Regularized − plain, paired on the same tests",
-        "Bars: 95 % interval, filled: it excludes zero. p is Holm-corrected within a table.",
+        "Bars: intervals that hold for all of a claim at once, at 95 %; filled: zero is excluded, p (Holm) < 0.05.",
         "",
         [[Panel(metric, Axis(wording.DIFFERENCES[metric]), Axis(""), forest=lines)]],
     )
@@ -181,12 +185,13 @@ def _panel(
     return Panel(
         title,
         Axis(x_title, "symlog" if longest >= LONG and x_title == _STEP else "linear"),
-        Axis(axis.label, "log" if log else "linear"),
-        [_line(row, band, axis.scale) for row, band in found],
+        Axis(axis.label, "log" if log else "linear", axis.ends),
+        [_line(row, band, axis) for row, band in found],
     )
 
 
-def _line(row: Row, band: Band, scale: float) -> Line:
+def _line(row: Row, band: Band, metric: Metric) -> Line:
+    low, high = (np.clip(metric.scale * end, *(metric.ends or (None, None))) for end in (band.low, band.high))
     ended = f"; {band.ended} (×)" if band.ended else ""
     return Line(
         row.label,
@@ -195,31 +200,33 @@ def _line(row: Row, band: Band, scale: float) -> Line:
         row.regularizer,
         row.style,
         band.x,
-        scale * band.mean,
-        scale * band.low if band.n > 1 else None,
-        scale * band.high if band.n > 1 else None,
+        metric.scale * band.mean,
+        low if band.n > 1 else None,
+        high if band.n > 1 else None,
         ended=bool(band.ended),
     )
 
 
 def _smoothness(group: Group, curves: Sequence[Curves]) -> Plot | None:
-    """Outputs of optimizers on states around zero: Figure 7 of the paper."""
-    as_drawn, by_state = [], []
+    """Outputs of optimizers on states around zero, a line a seed: Figure 7 of the paper."""
+    lines = []
     for c in curves:
-        if c.around_zero is not None:
-            state, update = np.asarray(c.around_zero.state), np.asarray(c.around_zero.update)
-            order = np.argsort(state, kind="stable")
-            legend = f"{c.row.label}, Lipschitz number {c.around_zero.lipschitz:.3g}"
+        if c.row.source:  # the optimizer of another row, which is drawn there
+            continue
+        slopes = [found.lipschitz for found in c.around_zero]
+        for found in c.around_zero:
+            state, update = np.asarray(found.state), np.asarray(found.update)
+            order = np.argsort(state, kind="stable")[thinned(state)]
+            spread = f", {min(slopes):.3g} to {max(slopes):.3g}" if len(slopes) > 1 else ""
+            legend = f"{c.row.label}: {np.mean(slopes):.3g} ({wording.count(len(slopes), 'seeds')}{spread})"
             look = (c.row.label, legend, c.row.method, c.row.regularizer, c.row.style)
-            as_drawn.append(Line(*look, np.arange(len(update)), update))
-            by_state.append(Line(*look, state[order], update[order]))
-    y = Axis("update (step of one weight)")
-    panels = [
-        Panel("sorted by state", Axis("state (preprocessed gradient)"), y, by_state),
-        Panel("as drawn", Axis("number of the state"), y, as_drawn),
-    ]
-    note = "Outputs for states drawn around zero (Figure 7 of the paper); steep is not smooth."
-    return _plot("smoothness", group, "Updates around zero", [panels], note)
+            lines.append(Line(*look, state[order], update[order]))
+    panel = Panel("updates", Axis("state (preprocessed gradient)"), Axis("update (step of one weight)"), lines)
+    note = (
+        "Outputs for states drawn around zero (Figure 7 of the paper), a line a seed, and Lipschitz numbers: mean, "
+        "smallest to largest. Steep is not smooth."
+    )
+    return _plot("smoothness", group, "Updates around zero", [[panel]], note)
 
 
 def _episodes(group: Group) -> Plot | None:
@@ -243,15 +250,19 @@ def _cost(group: Group) -> Plot | None:
     lines = []
     for row in group.drawn():
         seconds = np.array([s for record in row.finished if (s := record.measured.train_seconds)])
-        if len(seconds) and row.interval is not None:
-            mean, half = row.interval.mean, row.interval.half_width
+        if len(seconds) and row.analysis is not None:
+            mean, half = row.analysis.mean, row.analysis.half_width()
             look = (row.label, row.label, row.method, row.regularizer, row.style)
             place = np.array([np.median(seconds)]), np.array([mean])
             low, high = np.array([mean - half]), np.array([mean + half])
             lines.append(Line(*look, *place, low, high, seconds[[seconds.argmin()]], seconds[[seconds.argmax()]]))
     x = Axis("time of meta-training per seed (s, median)", "log")
-    panel = Panel("cost", x, Axis(wording.result_name(group.rows[0])), lines)
-    note = "Up and to the left is better. Bars: 95 % interval of the result, fastest to slowest seed."
+    y = Axis(wording.result_name(group.rows[0]), ends=_PERCENT if group.higher_is_better else None)
+    panel = Panel("cost", x, y, lines)
+    note = (
+        "Up and to the left is better. Bars: 95 % interval of the result, fastest to slowest seed. Time by the clock: "
+        "records do not say what else the machine did."
+    )
     if not group.higher_is_better:
         note = note.replace("Up", "Down")
     return _plot("cost", group, "Time per result", [[panel]], note, "points")
@@ -263,6 +274,11 @@ def _plot(
     kept = [found for row in panels if (found := [panel for panel in row if panel])]
     if not kept:
         return None
+    lines = [panel.lines for row in kept for panel in row] if form == "lines" else []
+    if any(len(found) > BANDS and any(line.low is not None for line in found) for found in lines):
+        note += f" Bands are drawn of up to {BANDS} lines."
+    elif form == "lines" and any(panel.cut for row in kept for panel in row):
+        note += " A band is left out where it reaches below a logarithmic axis."
     return Plot(kind, form, f"{kind}-{group.slug}", f"{title}: {group.heading}", note, group.dataset, kept)
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from benchmarks.reporting import wording
-from benchmarks.reporting.claims import CLAIMS, VERDICTS, Verdict
+from benchmarks.reporting.claims import CLAIMS, Judgement
 from benchmarks.reporting.compare import Comparison, best_rows
+from benchmarks.reporting.crossed.decisions import Verdict
 from benchmarks.reporting.groups import Group
 from benchmarks.reporting.published import published
 from benchmarks.reporting.rows import Row
@@ -44,11 +45,18 @@ class Line:
     @property
     def over(self) -> str:
         """What the result is of; empty without one."""
-        return (
-            ""
-            if self.row.interval is None
-            else wording.sample(self.row.problems, self.row.problem, len(self.row.values))
-        )
+        return "" if self.row.analysis is None else wording.sample(self.row.analysis, self.row.problem)
+
+    @property
+    def worst(self) -> str:
+        """The result with runs without a value at the worst; empty where none is missing."""
+        found = self.row.worst
+        return wording.interval(found.mean, found.half_width(), self.row.metric) if found else ""
+
+    @property
+    def remarks(self) -> str:
+        """See `wording.remarks`."""
+        return wording.remarks(self.row, self.comparison)
 
     @property
     def lost(self) -> str:
@@ -100,11 +108,15 @@ def tables_of(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> lis
 
 
 def _ends(row: Row) -> tuple[float, ...]:
-    """Lower end, mean and upper end of its interval."""
-    if row.interval is None:
+    """Lower end, mean and upper end of its interval; no accuracy is beyond 0 and 100 %."""
+    if row.analysis is None:
         return ()
-    half = row.interval.half_width if math.isfinite(row.interval.half_width) else 0.0
-    return row.interval.mean - half, row.interval.mean, row.interval.mean + half
+    half = row.analysis.half_width()
+    half = half if math.isfinite(half) else 0.0
+    low, high = row.analysis.mean - half, row.analysis.mean + half
+    return (
+        (max(low, 0.0), row.analysis.mean, min(high, 100.0)) if row.higher_is_better else (low, row.analysis.mean, high)
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,17 +124,23 @@ class Card:
     """One claim."""
 
     text: str
-    verdicts: tuple[Verdict, ...]
+    judgements: tuple[Judgement, ...]
+    """Decided ones first, then those that say how small an effect is."""
 
     @property
-    def tally(self) -> dict[str, int]:
+    def tally(self) -> dict[Verdict, int]:
         """How many pairs of rows say what; only what any says."""
-        return tally(self.verdicts)
+        return tally(self.judgements)
 
     @property
     def tone(self) -> str:
         """The verdict, if all pairs agree; else "mixed"."""
-        return next(iter(self.tally)) if len(self.tally) == 1 else "mixed"
+        return next(iter(self.tally)).name.lower() if len(self.tally) == 1 else "mixed"
+
+    @property
+    def shown(self) -> int:
+        """How many stand on the card at once: all that are decided, and three at least."""
+        return max(3, sum(bool(j.comparison and j.comparison.decided) for j in self.judgements))
 
 
 @dataclass(frozen=True)
@@ -137,15 +155,23 @@ class Scale:
         return round(min(100.0, max(0.0, 50 + 50 * value / self.reach)), 2)
 
 
-def tally(verdicts: Sequence[Verdict]) -> dict[str, int]:
-    """Number of pairs by verdict, in the order of `VERDICTS`; those that nobody gives are left out."""
-    counts = {name: sum(verdict.verdict == name for verdict in verdicts) for name in VERDICTS}
-    return {name: count for name, count in counts.items() if count}
+def tally(judgements: Sequence[Judgement]) -> dict[Verdict, int]:
+    """Number of pairs by verdict; those that nobody gives are left out."""
+    counts = {verdict: sum(judgement.verdict is verdict for judgement in judgements) for verdict in Verdict}
+    return {verdict: count for verdict, count in counts.items() if count}
 
 
-def cards_of(verdicts: Sequence[Verdict]) -> list[Card]:
-    """A card a claim, in the order of `verdicts`."""
-    return [Card(claim.text, tuple(members)) for claim, members in groupby(verdicts, key=lambda v: v.claim)]
+def cards_of(judgements: Sequence[Judgement]) -> list[Card]:
+    """A card a claim: those with something decided first, else in the order of `judgements`."""
+    place = {verdict: place for place, verdict in enumerate(_ORDER)}
+    cards = [
+        Card(claim.text, tuple(sorted(members, key=lambda j: place[j.verdict])))
+        for claim, members in groupby(judgements, key=lambda j: j.claim)
+    ]
+    return sorted(cards, key=lambda card: min(place[verdict] for verdict in card.tally) > 1)
+
+
+_ORDER = (Verdict.CONTRADICTED, Verdict.SUPPORTED, Verdict.NO_LARGER, Verdict.NOT_DECIDED)
 
 
 def not_judged(cards: Sequence[Card]) -> list[str]:
@@ -157,10 +183,10 @@ def not_judged(cards: Sequence[Card]) -> list[str]:
 def scales_of(cards: Sequence[Card]) -> dict[str, Scale]:
     """One a metric, wide enough for most intervals: one of two seeds must not flatten all others."""
     reaches: dict[str, list[float]] = {}
-    for c in (verdict.comparison for card in cards for verdict in card.verdicts):
+    for c in (judgement.comparison for card in cards for judgement in card.judgements):
         if c is not None:
-            ends = [abs(value) for value in (c.difference.mean, c.low, c.high) if math.isfinite(value)]
-            reaches.setdefault(c.row.metric, []).append(max(ends))
+            ends = [abs(value) for value in (c.mean, c.low, c.high) if math.isfinite(value)]
+            reaches.setdefault(c.metric, []).append(max(ends))
     return {metric: Scale(1.15 * (_quantile(ends, 0.8) or 1.0)) for metric, ends in reaches.items()}
 
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from benchmarks.reporting.style import LineStyle
 
+BANDS = 6
+"""Of more lines in one panel none has a band: bands would hide lines."""
 Form = Literal["lines", "points", "histograms", "forest"]
 """How the lines of a plot are drawn."""
 
@@ -22,6 +24,8 @@ class Axis:
     """With its unit."""
     scale: Literal["linear", "log", "symlog"] = "linear"
     """symlog: logarithmic, and zero is on it."""
+    ends: tuple[float, float] | None = None
+    """Beyond which there is no value."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,11 +69,8 @@ class ForestLine:
     high: float
     words: str
     """Its numbers."""
-
-    @property
-    def decided(self) -> bool:
-        """Whether the interval excludes zero."""
-        return bool(self.low > 0 or self.high < 0)
+    decided: bool
+    """There is a difference: the interval excludes zero, at which it may end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +87,21 @@ class Panel:
         """Whether there is anything to draw."""
         return bool(self.lines or self.forest)
 
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """Of y: all of its lines; a band may leave it."""
+        return limits([line.y for line in self.lines], self.y.scale == "log", self.y.ends)
+
+    @property
+    def floor(self) -> float:
+        """A band that reaches below is left out there, as it would fill the panel."""
+        return self.range[0] if self.y.scale == "log" and self.range else -np.inf
+
+    @property
+    def cut(self) -> bool:
+        """Whether a band is left out somewhere."""
+        return any(line.low is not None and bool((line.low <= self.floor).any()) for line in self.lines)
+
 
 @dataclass(frozen=True, eq=False)
 class Plot:
@@ -101,3 +117,20 @@ class Plot:
     """What the page filters by; empty where it is of several."""
     panels: Sequence[Sequence[Panel]]
     """Rows of a figure; tabs of a chart, column by column."""
+
+
+def limits(
+    values: Sequence[np.ndarray], log: bool, ends: tuple[float, float] | None = None
+) -> tuple[float, float] | None:
+    """An axis range that shows all finite `values` with a margin, within `ends`; wide bands may leave it."""
+    joined = np.concatenate([np.ravel(v) for v in values]) if len(values) else np.empty(0)
+    joined = joined[np.isfinite(joined) & ((joined > 0) | (not log))]
+    if not len(joined):
+        return None
+    low, high = float(joined.min()), float(joined.max())
+    if log:
+        margin = max((high / low) ** 0.06, 1.05)
+        return low / margin, high * margin
+    margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+    least, most = ends or (-np.inf, np.inf)
+    return max(low - margin, least), min(high + margin, most)

@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from benchmarks.reporting.naming import flat
-from benchmarks.reporting.rows import Row, group
+from benchmarks.reporting.rows import Row, Trained, group
 from benchmarks.running.identity import config_sha256
 from benchmarks.running.parallel import mapped
 from benchmarks.running.record import Record, find_records, read_record
-from benchmarks.running.schema import FewShotFacts, GeneralFacts, TestRun
+from benchmarks.running.schema import FewShotFacts, GeneralFacts, Point, TestRun
 from fewshot.console import progress
 from fewshot.errors import InputError
 
@@ -102,6 +103,7 @@ def _few_shot(record: Record, facts: FewShotFacts) -> Row:
         transductive=facts.transductive,
         values={} if values is None else {facts.seed: values},
         records={facts.seed: record.light()},
+        trained={},
     )
 
 
@@ -148,7 +150,31 @@ def _general(record: Record, facts: GeneralFacts) -> Row:
         transductive=False,
         values={} if values is None else {seed: values},
         records={seed: record.light()},
+        trained=_trained(record, facts, seed),
     )
+
+
+class _Slope(msgspec.Struct):
+    lipschitz: float
+
+
+class _Validated(msgspec.Struct):
+    """Of the details of a general run, what rows know."""
+
+    validation: Sequence[Point] = []
+    smoothness: _Slope | None = None
+
+
+def _trained(record: Record, facts: GeneralFacts, seed: int) -> dict[int, Trained]:
+    if facts.config["core"] is None:
+        return {}
+    details = record.details_as(_Validated)
+    best = facts.training.best_loss if facts.training is not None else None
+    last = None
+    if details.validation:
+        loss = details.validation[-1].get("loss")
+        last = float("inf") if loss is None else loss
+    return {seed: Trained(details.smoothness.lipschitz if details.smoothness else None, best, last)}
 
 
 def _final(runs: Sequence[TestRun], curve: Callable[[TestRun], Sequence[float] | None]) -> np.ndarray | None:

@@ -12,8 +12,8 @@ from plotly.offline import get_plotlyjs
 
 from benchmarks.reporting import wording
 from benchmarks.reporting.charts import charts_of
-from benchmarks.reporting.claims import Verdict
-from benchmarks.reporting.compare import Comparison
+from benchmarks.reporting.claims import Judgement
+from benchmarks.reporting.compare import DEFAULT_MARGINS, Comparison, Margins
 from benchmarks.reporting.groups import Group
 from benchmarks.reporting.layout import cards_of, not_judged, scales_of, tables_of, tally
 from benchmarks.reporting.plots import Plot
@@ -23,28 +23,30 @@ from benchmarks.reporting.provenance import provenance
 def to_html(
     groups: Sequence[Group],
     comparisons: Sequence[Comparison],
-    verdicts: Sequence[Verdict],
+    judgements: Sequence[Judgement],
     plots: Sequence[Plot],
     note: str = "",
     title: str = "",
+    margins: Margins = DEFAULT_MARGINS,
 ) -> str:
     """Verdicts first, then tables, charts, and the provenance of every row. Equal records give equal text.
 
     Args:
         groups: of `groups.groups_of`.
-        comparisons: of `compare.compare`.
-        verdicts: of `claims.judge`.
+        comparisons: of `claims.compare`.
+        judgements: of `claims.judge`.
         plots: of `kinds.make_plots`.
         note: what of the groups is not drawn.
         title: of the page; a general one where empty.
+        margins: by which comparisons were judged.
     """
     charts = charts_of(plots)
-    cards = cards_of(verdicts)
+    cards = cards_of(judgements)
     context: dict[str, Any] = {
         "title": title or "Benchmark report",
         "summary": _summary(groups),
         "cards": cards,
-        "tally": tally(verdicts),
+        "tally": tally(judgements),
         "not_judged": not_judged(cards),
         "scales": scales_of(cards),
         "tables": tables_of(groups, comparisons),
@@ -53,6 +55,7 @@ def to_html(
         "options": _options(groups),
         "data": {"charts": charts, **provenance(groups)},
         "plotly": get_plotlyjs() if charts else "",
+        "margins": margins,
         "wording": wording,
     }
     return _environment().get_template("report.html.j2").render(context)
@@ -67,6 +70,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["tone"] = lambda verdict: verdict.name.lower().replace("_", "-")
     environment.filters["minus"] = lambda text: text.replace("-", "−")
     return environment
 

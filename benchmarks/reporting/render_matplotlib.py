@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -16,18 +17,19 @@ from benchmarks.reporting.canvas import (
     PANEL,
     close,
     draw_line,
-    limits,
     log_scale,
     new_figure,
     save,
     styled,
 )
-from benchmarks.reporting.plots import ForestLine, Line, Panel, Plot
+from benchmarks.reporting.plots import BANDS, ForestLine, Line, Panel, Plot, limits
 from benchmarks.running.parallel import mapped
 from fewshot.console import progress
 
 FOREST_LINES = 40
 """Differences in one figure at most."""
+LETTERS = 28
+"""As many as fit along the height of a panel."""
 _INK = "#222222"
 
 
@@ -98,30 +100,47 @@ def _size(plot: Plot) -> tuple[float, float]:
     panel = plot.panels[0][0]
     if plot.form == "forest":
         return 9.0, 0.8 + 0.27 * len(_with_headings(panel.forest))
-    return {"lines": PANEL, "points": (5.6, 3.4), "histograms": (6.8, 0.9 + 0.62 * len(panel.lines))}[plot.form]
+    alone = len(plot.panels) == len(plot.panels[0]) == 1
+    return {
+        "lines": (6.8, 3.6) if alone else PANEL,
+        "points": (5.6, 3.4),
+        "histograms": (6.8, 0.9 + 0.62 * len(panel.lines)),
+    }[plot.form]
 
 
 def _curves(axes: Axes, panel: Panel) -> None:
-    """Lines and bands; the axis follows the lines, a band of few seeds may leave it."""
+    """Lines and bands; the axis follows the lines."""
+    bounds, floor = panel.range, panel.floor
     for line in panel.lines:
         draw_line(axes, line.x, line.y, line.style, line.legend)
-        if line.low is not None and line.high is not None:
-            axes.fill_between(line.x, line.low, line.high, color=line.style.colour, alpha=0.15, linewidth=0)
+        if line.low is not None and line.high is not None and len(panel.lines) <= BANDS:
+            shown = line.low > floor
+            axes.fill_between(
+                line.x, line.low, line.high, where=shown, color=line.style.colour, alpha=0.15, linewidth=0
+            )
         if line.ended:
             axes.plot(line.x[-1:], line.y[-1:], marker="x", markersize=7, color=line.style.colour, linestyle="none")
-    bounds = limits([line.y for line in panel.lines], panel.y.scale == "log")
     if bounds:
         axes.set_ylim(*bounds)
     if panel.y.scale == "log":
         log_scale(axes, "y")
     first, last = min(float(line.x[0]) for line in panel.lines), max(float(line.x[-1]) for line in panel.lines)
     if panel.x.scale == "symlog":
-        axes.set_xscale("symlog", linthresh=10)
+        smallest = min(float(line.x[line.x > 0].min(initial=last)) for line in panel.lines)
+        axes.set_xscale("symlog", linthresh=smallest, linscale=0.3)  # the axis begins where the data do
         axes.set_xlim(0, last)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     else:
         axes.set_xlim(first, last if last > first else first + 1)
-    axes.set(xlabel=panel.x.title, ylabel=panel.y.title.replace(" (cross", "\n(cross"))  # longer than a panel is high
+    axes.set(xlabel=panel.x.title, ylabel=_folded(panel.y.title))
+
+
+def _folded(title: str) -> str:
+    """An axis's title in lines no longer than a panel is high."""
+    if len(title) <= LETTERS:
+        return title
+    name, found, unit = title.partition(" (")
+    return "\n".join(part for text in (name, f"({unit}" if found else "") for part in textwrap.wrap(text, LETTERS))
 
 
 def _points(axes: Axes, panel: Panel) -> None:
@@ -144,6 +163,10 @@ def _points(axes: Axes, panel: Panel) -> None:
     bounds = limits(ranges, panel.x.scale == "log")
     if bounds:
         axes.set_xlim(*bounds)
+    heights = [ends for line in panel.lines for ends in (line.y, line.low, line.high) if ends is not None]
+    bounds = limits(heights, panel.y.scale == "log", panel.y.ends)
+    if bounds:
+        axes.set_ylim(*bounds)
     if panel.x.scale == "log":
         log_scale(axes, "x")
     axes.set(xlabel=panel.x.title, ylabel=panel.y.title)

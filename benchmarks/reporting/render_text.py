@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.reporting import folding, wording
-from benchmarks.reporting.claims import Verdict
+from benchmarks.reporting.claims import Judgement
+from benchmarks.reporting.compare import Margins
 from benchmarks.reporting.published import TABLES, title_of
 
 _NOT_AS_PUBLISHED = ("resized", "re-encoded", "re-encoded, resized")
@@ -64,18 +65,21 @@ def to_latex(frame: pd.DataFrame) -> str:
     return "\n".join(_latex(title, table) for title, table in _tables(frame))
 
 
-def notes_text(width: int | None = None) -> str:
+def notes_text(margins: Margins, width: int | None = None) -> str:
     """How the tables are to be read."""
-    return wording.NOTES if width is None else folding.lines(" ".join(wording.NOTES.split()), width)
+    notes = wording.notes(margins)
+    return notes if width is None else folding.lines(" ".join(notes.split()), width)
 
 
-def verdicts_text(verdicts: Sequence[Verdict], width: int | None = None) -> str:
+def verdicts_text(verdicts: Sequence[Judgement], width: int | None = None) -> str:
     """Markdown: a heading, and a list of verdicts under every claim; nothing where there are none."""
     if not verdicts:
         return ""
     parts = ["### The paper's claims, judged by these rows"]
     for text, members in groupby(verdicts, key=lambda verdict: verdict.claim.text):
-        lines = [f"- {escape_markdown(wording.pair_of(v))}: **{v.verdict}** ({wording.judged(v)})" for v in members]
+        lines = [
+            f"- {escape_markdown(wording.pair_of(v))}: **{wording.verdict(v)}** ({wording.judged(v)})" for v in members
+        ]
         parts.append(folding.lines(f"{text}:\n\n" + "\n".join(lines), width))
     return "\n\n".join(parts)
 
@@ -123,13 +127,19 @@ def _texts(line: dict[str, Any]) -> dict[str, str]:
         "settings": line["settings"],
         "accuracy (%)": value if metric == "accuracy" else "",
         "test loss": "" if metric == "accuracy" else value,
-        "over": wording.count(line["n"], line["unit"]) if line["n"] else "",
-        "n": wording.sample(line["problems"], line["problem"], line["seeds"]),
-        "pooled ±": wording.number(line["pooled_half_width"], metric),
+        "over": line["over"],
+        "worst case": wording.interval(line["worst"], line["worst_half_width"], metric),
+        **{
+            name.replace("_", " "): wording.number(line[name], metric)
+            for name in ("sd_seeds", "sd_problems", "sd_rest")
+            if name in line
+        },
         "paper": wording.interval(line["paper"], line["paper_spread"], "accuracy"),
-        "difference": wording.interval(line["difference"], line["difference_half_width"], metric, "+"),
-        "pairs": wording.count(line["difference_n"], line["difference_unit"]) if line["difference_n"] else "",
+        "difference": wording.between(line["difference"], line["low"], line["high"], metric),
+        "worst difference": wording.number(line["worst_difference"], metric, "+"),
         "p (Holm)": wording.p_value(line["holm"]),
-        "more": f"{line['more']:.0f}" if line["more"] > 0 else "",
-        "failures": wording.lost(line["failed"], line["diverged"], line["dropped"]),
+        "no larger than": wording.bound(line["no_larger_than"], line["equivalent"], metric),
+        "more": wording.more(line["more_seeds"], line["more_problems"], line["problem"]),
+        "failures": wording.lost(line["failed"], line["diverged"]),
+        "remarks": line["remarks"],
     }

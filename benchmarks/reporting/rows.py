@@ -9,14 +9,33 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.reporting import inference
+from benchmarks.reporting.crossed.analysis import Analysis, mean_of
+from benchmarks.reporting.crossed.missing import worst_case
 from benchmarks.reporting.naming import apart, flat, label
-from benchmarks.reporting.statistics import Interval
 from benchmarks.reporting.style import LineStyle, line_style
 from benchmarks.running.record import Record
 
 _HASHED = ("transfer.config_sha256",)
 """Options that nobody can read; they are among `Row.hashes`."""
+EARLY = 1.1
+"""Last over best validation loss beyond which the best optimizer of a meta-training is an early lucky one."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the meta-training of one seed left behind, of the general track; None where it is not known."""
+
+    lipschitz: float | None
+    """Largest slope of its updates around zero, of the optimizer that validated best."""
+    best: float | None
+    """Its loss on validation."""
+    last: float | None
+    """That of the last optimizer; infinite where it diverged."""
+
+    @property
+    def early(self) -> bool:
+        """The last optimizer is more than 10 % worse than the best, or diverged."""
+        return self.best is not None and self.last is not None and self.last > EARLY * self.best
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +71,8 @@ class Row:
     final test value of a general run, NaN where it diverged."""
     records: Mapping[int, Record]
     """By seed; failed ones too."""
+    trained: Mapping[int, Trained]
+    """By seed; empty where nothing is known."""
     settings: str = ""
     """What tells it apart from rows of the same labels."""
     local_settings: str = ""
@@ -116,19 +137,45 @@ class Row:
         return len(next(iter(self.values.values()), ()))
 
     @property
-    def unit(self) -> str:
-        """What `interval` is over."""
-        return "seeds" if len(self.values) > 1 else self.problem
+    def early(self) -> int:
+        """Number of seeds whose best optimizer is an early lucky one."""
+        return sum(trained.early for trained in self.trained.values())
+
+    @property
+    def computed(self) -> dict[str, tuple[str, ...]]:
+        """What runs must share to be one run but for rounding: all values of each."""
+        environments = [record.facts.environment for record in self.records.values()]
+        found = {
+            "threads": {str(environment.threads) for environment in environments},
+            "device": {environment.device for environment in environments},
+        }
+        return {name: tuple(sorted(values)) for name, values in found.items()}
+
+    def table(self, seeds: Iterable[int] | None = None) -> np.ndarray:
+        """Values [seeds, problems], [problems] of a hand-designed optimizer; NaN where there is none.
+
+        Args:
+            seeds: of the rows of the table; those of failed runs have no value. None: all.
+        """
+        empty = np.full(max(map(len, self.values.values()), default=1), np.nan)
+        rows = {seed: np.concatenate([values, empty[len(values) :]]) for seed, values in self.values.items()}
+        if self.hand_designed:
+            return next(iter(rows.values()), empty)
+        return np.array([rows.get(seed, empty) for seed in (self.records if seeds is None else seeds)])
 
     @cached_property
-    def interval(self) -> Interval | None:
-        """Of what did not diverge; None where that is nothing."""
-        return inference.of_row(list(self.values.values()))
+    def analysis(self) -> Analysis | None:
+        """The mean of the seeds and problems that have all values; None where no problem has."""
+        found = mean_of(self.table())
+        return None if np.isnan(found.mean) else found
 
     @cached_property
-    def pooled(self) -> Interval | None:
-        """Over all problems of all seeds that did not diverge (None: nothing)."""
-        return inference.pooled(list(self.values.values()))
+    def worst(self) -> Analysis | None:
+        """The same where a run without a value has the worst value of the row; None where none is missing."""
+        table = self.table()
+        if np.isfinite(table).all() or not np.isfinite(table).any():
+            return None
+        return mean_of(*worst_case([table], self.higher_is_better))
 
 
 def group(runs: Iterable[Row]) -> list[Row]:
@@ -179,4 +226,6 @@ def _joined(members: list[Row]) -> Row:
     """One row of runs, by seed."""
     first = next((run for run in members if run.values), members[0])  # only a finished run knows its metric
     values = {seed: values for run in members for seed, values in run.values.items()}
-    return replace(first, values=values, records={seed: r for run in members for seed, r in run.records.items()})
+    records = {seed: record for run in members for seed, record in run.records.items()}
+    trained = {seed: found for run in members for seed, found in run.trained.items()}
+    return replace(first, values=values, records=records, trained=trained)

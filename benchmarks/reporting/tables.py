@@ -8,43 +8,52 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.reporting.compare import Comparison, best_rows, compare
+from benchmarks.reporting import wording
+from benchmarks.reporting.claims import compare
+from benchmarks.reporting.compare import Comparison, best_rows
+from benchmarks.reporting.crossed.analysis import Analysis
 from benchmarks.reporting.published import published, table_of
 from benchmarks.reporting.rows import Row
-from benchmarks.reporting.statistics import Interval
 from fewshot.errors import InputError, one_of
 
-_NOTHING = Interval(float("nan"), float("nan"), 0)
 COLUMNS = ("dataset", "task", "source", "way", "shot", "method", "regularizer")
 """Labels of both tracks as columns of a frame; the optimizer of a general row is its method."""
 FILTERS = ("table", "track", *COLUMNS, "metric")
 
 
-def to_frame(rows: Sequence[Row], comparisons: Sequence[Comparison] | None = None) -> pd.DataFrame:
+def to_frame(
+    rows: Sequence[Row], comparisons: Sequence[Comparison] | None = None, components: bool = False
+) -> pd.DataFrame:
     """The numbers of a table, a line a row, in the order of `rows`; NaN or "" where there is none.
 
     Columns: table, track, `COLUMNS`, pixels (what prepared images are, where records say it), transductive; metric,
-    value and half_width over n units, unit (problems or seeds); problem (episodes or initializations) and how many
-    problems, seeds, failed, diverged; pooled_half_width over all problems; paper and paper_spread, as published;
-    difference to the plain partner, its half_width, n, unit and dropped pairs, p, holm, more (see `Comparison`);
-    best; settings, which tells apart rows of equal labels. Accuracies are in %, differences in percentage points.
+    value and half_width, over (see `wording.sample`), one_model; problem (episodes or initializations) and how many
+    problems, seeds, failed, diverged; worst and worst_half_width, where runs without a value count as the worst; paper
+    and paper_spread, as published; difference to the plain partner, its simultaneous interval from low to high,
+    difference_over, worst_difference, p, holm, family that this is corrected over (a claim or a table), no_larger_than,
+    equivalent, more_seeds and more_problems (see `Comparison`); with `components` the standard deviations sd_seeds,
+    sd_problems and sd_rest; best; settings, which tells apart rows of equal labels; remarks. Accuracies are in %,
+    differences in percentage points.
 
     Args:
         rows: of `read.load`.
-        comparisons: of `compare.compare`; made where None.
+        comparisons: of `claims.compare`; made where None.
+        components: whether there are columns of them.
     """
     found = {c.row.key: c for c in (compare(rows) if comparisons is None else comparisons)}
     best = best_rows(rows)
-    lines = [
-        {**_numbers(row), **_comparison(found.get(row.key)), "best": row.key in best, "settings": row.settings}
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        comparison = found.get(row.key)
+        line = {**_numbers(row), **_comparison(comparison)}
+        line |= _components(row.analysis) if components else {}
+        remarks = wording.remarks(row, comparison)
+        lines.append({**line, "best": row.key in best, "settings": row.settings, "remarks": remarks})
     return pd.DataFrame(lines)
 
 
 def _numbers(row: Row) -> dict[str, Any]:
     paper = published(row)
-    interval, pooled = row.interval or _NOTHING, row.pooled or _NOTHING
     return {
         "table": table_of(row),
         "track": row.track,
@@ -52,19 +61,31 @@ def _numbers(row: Row) -> dict[str, Any]:
         **_pixels(row),
         "transductive": row.transductive,
         "metric": row.metric,
-        "value": interval.mean,
-        "half_width": interval.half_width,
-        "n": interval.n,
-        "unit": row.unit,
+        **_mean("value", "half_width", row.analysis),
+        "over": wording.sample(row.analysis, row.problem) if row.analysis else "",
+        "one_model": bool(row.analysis and row.analysis.one_model),
         "problem": row.problem,
         "problems": row.problems,
         "seeds": len(row.values),
         "failed": row.failed,
         "diverged": row.diverged,
-        "pooled_half_width": pooled.half_width,
+        **_mean("worst", "worst_half_width", row.worst),
         "paper": paper.mean if paper else np.nan,
         "paper_spread": paper.spread if paper else np.nan,
     }
+
+
+def _mean(name: str, spread: str, analysis: Analysis | None) -> dict[str, float]:
+    if analysis is None:
+        return {name: np.nan, spread: np.nan}
+    return {name: analysis.mean, spread: analysis.half_width()}
+
+
+def _components(analysis: Analysis | None) -> dict[str, float]:
+    found = analysis.components() if analysis else None
+    variances = (found.seeds, (found.problems,), found.interaction) if found else ((), (), ())
+    names = ("sd_seeds", "sd_problems", "sd_rest")
+    return {name: float(np.sqrt(v[0])) if v else np.nan for name, v in zip(names, variances, strict=True)}
 
 
 def _pixels(row: Row) -> dict[str, str]:
@@ -74,19 +95,24 @@ def _pixels(row: Row) -> dict[str, str]:
 
 
 def _comparison(comparison: Comparison | None) -> dict[str, Any]:
+    numbers = ("difference", "low", "high", "worst_difference", "p", "holm", "no_larger_than", "more_seeds")
     if comparison is None:
-        numbers = dict.fromkeys(("difference", "difference_half_width", "p", "holm", "more"), np.nan)
-        return {**numbers, "difference_n": 0, "difference_unit": "", "dropped": 0}
-    difference = comparison.difference
+        nothing = dict.fromkeys((*numbers, "more_problems"), np.nan)
+        return {**nothing, "difference_over": "", "family": "", "equivalent": False}
+    contrast, decision, more = comparison.contrast, comparison.decision, comparison.more
     return {
-        "difference": difference.mean,
-        "difference_half_width": difference.half_width,
-        "p": difference.p,
-        "holm": comparison.p,
-        "more": np.nan if comparison.more is None else comparison.more,
-        "difference_n": difference.n,
-        "difference_unit": difference.unit,
-        "dropped": difference.dropped,
+        "difference": comparison.mean,
+        "low": decision.low,
+        "high": decision.high,
+        "worst_difference": contrast.worst.mean if contrast.worst is not contrast.main else np.nan,
+        "p": contrast.p,
+        "holm": decision.p,
+        "no_larger_than": decision.no_larger_than,
+        "more_seeds": np.nan if more.seeds is None else more.seeds,
+        "more_problems": np.nan if more.problems is None else more.problems,
+        "difference_over": wording.sample(contrast.main, comparison.row.problem),
+        "family": comparison.pair.family,
+        "equivalent": decision.equivalent,
     }
 
 

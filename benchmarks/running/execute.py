@@ -44,9 +44,8 @@ def run(experiment: Experiment, command: Execution, seed: int) -> Record:
     Raises:
         InputError: where another process runs it, or an earlier record does not fit.
     """
-    if (
-        not command.fresh and (record := _finished(experiment, seed)) is not None
-    ):  # before the lock: shown from any disk
+    # before the lock: shown from any disk
+    if not command.fresh and (record := _finished(experiment, seed)) is not None:
         return record
     with only_one(experiment.folder, "running the same command"):
         if command.fresh:
@@ -65,7 +64,11 @@ def run_seeds(command: Execution, make: Callable[[int], Experiment]) -> list[Rec
 
 
 def end(records: Sequence[Record]) -> None:
-    """End the command with status 1 where a run failed."""
+    """End the command with status 1 where a run failed.
+
+    Raises:
+        SystemExit: then.
+    """
     if any(record.facts.failure for record in records):
         raise SystemExit(1)
 

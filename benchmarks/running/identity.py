@@ -18,14 +18,14 @@ def plain_data(options: Any) -> dict[str, Any]:
     return json.loads(json.dumps(_without_later_defaults(options, asdict(options))))
 
 
-def _without_later_defaults(options: Any, found: dict[str, Any]) -> dict[str, Any]:
+def _without_later_defaults(options: Any, data: dict[str, Any]) -> dict[str, Any]:
     for each in fields(options):
         value = getattr(options, each.name)
         if each.metadata.get("omit_default") and value == each.default:
-            del found[each.name]
+            del data[each.name]
         elif is_dataclass(value):
-            _without_later_defaults(value, found[each.name])
-    return found
+            _without_later_defaults(value, data[each.name])
+    return data
 
 
 def config_sha256(options: Mapping[str, Any]) -> str:

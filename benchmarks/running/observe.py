@@ -55,9 +55,9 @@ class Observer:
         self._task = self.display.add_task(f"{self._title}: {what}", total=total, completed=done, note="")
         self._begun, self._done, self._total, self._foretold = time.monotonic(), done, total, False
 
-    def advance(self) -> None:
-        """One unit of the newest bar is done."""
-        self.display.advance(self._task)
+    def advance(self, count: int = 1) -> None:
+        """So many units of the newest bar are done."""
+        self.display.advance(self._task, count)
 
     def show(self, completed: int, words: str) -> None:
         """Where the newest bar stands, and a short note beside it."""

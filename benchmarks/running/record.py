@@ -60,13 +60,21 @@ class Record:
 
     @property
     def results(self) -> Any:
-        """The value on every test problem, of the type `facts.Results`; None of a run that failed."""
+        """The value on every test problem, of the type `facts.Results`; None of a run that failed.
+
+        Raises:
+            InputError: as `whole`, or where they are not what the schema says.
+        """
         return self._decoded(0, self.facts.Results | None)
 
     @property
     def details(self) -> Any:
-        """Curves, of the type `facts.Details`."""
+        """Curves, of the type `facts.Details`; errors as `results`."""
         return self._decoded(1, self.facts.Details)
+
+    def details_as(self, kind: type[T]) -> T:
+        """Of the details only what `kind`, a msgspec struct, declares: the rest is passed over unread."""
+        return self._decoded(1, kind)
 
     def light(self) -> Record:
         """The same record without its results and details, which are read from its file again when they are needed."""
@@ -81,14 +89,18 @@ class Record:
         return self if self._parts is not None else replace(self, _parts=self._raw())
 
     def write(self, path: Path) -> Record:
-        """Write the file, completely or not at all; returns the record with its path."""
+        """Write the file, completely or not at all; returns the record with its path.
+
+        Raises:
+            InputError: where the folder cannot be written or the disk is full, or as `whole`.
+        """
         text, digest = self._encoded()
         with replacing(path) as temporary:
             temporary.write_bytes(text)
         return replace(self, path=path, digest=digest)
 
     def encoded(self) -> bytes:
-        """What `write` writes."""
+        """What `write` writes; errors as `whole`."""
         return self._encoded()[0]
 
     def _encoded(self) -> tuple[bytes, str]:

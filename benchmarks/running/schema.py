@@ -10,8 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import msgspec
+import numpy as np
 
 from fewshot.registry import Plugin
+
+LUCKY = 1.1
+"""A last optimizer with so many times the validation loss of the best one makes that a lucky one."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -29,6 +33,7 @@ class Measured(Part, frozen=True):
     """Of meta-training or pre-training, validation included, or of the choice of a learning rate."""
     test_seconds: float = 0.0
     peak_memory_bytes: int | None = None
+    """Resident memory of the process; None where the system does not tell."""
     interruptions: int = 0
     finished: str = ""
     """Date and time in UTC, ISO 8601."""
@@ -91,6 +96,8 @@ class ProtocolFacts(Part, frozen=True):
     task_facts: dict[str, Any]
     """What the task says of its network and data."""
     sha256: str
+    computation: int = 1
+    """Version of the computation (CHANGELOG.md): other versions differ in rounding, and are other tests."""
 
 
 class TestedEpisodes(Part, frozen=True):
@@ -120,8 +127,11 @@ class TestRun(Part, frozen=True):
     """One training of a network by the tested optimizer; ends with the last finite point."""
 
     initialization: int
+    """Which of the test's initial weights, from 0."""
     diverged_at: int | None
+    """The first step whose loss or weights were not finite, 0 before the first update; None: there was none."""
     step: list[int]
+    """Of each point, updates done; the lists below have a number for each."""
     train_loss: list[float]
     test_loss: list[float]
     train_accuracy: list[float] | None
@@ -158,6 +168,19 @@ class ZeroStateUpdates(Part, frozen=True):
     lipschitz: float
 
 
+class RateCurves(Part, frozen=True):
+    """Losses on the test problems with every rate of a grid: what an envelope is made of."""
+
+    rates: list[float]
+    step: list[int]
+    test_loss: list[list[list[float | None]]]
+    """[rates, problems, points]; None from where a training diverged."""
+
+    def losses(self) -> np.ndarray:
+        """[rates, problems, points], NaN where there is none: as `crossed.speedup.envelope` takes them."""
+        return np.array(self.test_loss, dtype=np.float64)
+
+
 class GeneralDetails(Part, frozen=True):
     """Curves of meta-training over unrolls, the grid of learning rates, updates around zero."""
 
@@ -166,6 +189,10 @@ class GeneralDetails(Part, frozen=True):
     validation: Sequence[Point] = []
     stages: list[dict[str, int]] = []
     grid: list[GridPoint] = []
+    border: Literal["lowest", "highest"] | None = None
+    """The end of the grid at which the chosen rate lies, beyond which there may be a better one."""
+    envelope: RateCurves | None = None
+    """Of `adam`, which others are compared with."""
     smoothness: ZeroStateUpdates | None = None
 
 
@@ -203,8 +230,11 @@ class FewShotTraining(Part, frozen=True):
     """How meta-training went."""
 
     episode: int
+    """Episodes done."""
     skipped: int
+    """Steps in which something was not finite, so that no parameter moved."""
     best_episode: int
+    """Episodes after which the learner that validated best was taken."""
     best_accuracy: float
     """-1 where no validation gave finite logits."""
 
@@ -227,9 +257,27 @@ class GeneralTraining(Part, frozen=True):
     """How meta-training went."""
 
     unroll: int
+    """Unrolls done."""
     skipped: int
+    """Steps in which something was not finite, so that no parameter moved."""
     best_unroll: int
+    """Unrolls after which the optimizer that validated best was taken."""
     best_loss: float | None
+    """Its loss on the validation problems; None where none was finite."""
+    last_loss: float | None = None
+    """Of the last optimizer; None where a validation problem diverged, and in records before computation 2."""
+    exploded: float | None = None
+    """Share of unrolls that ended above the loss of guessing, or were given up; None where that loss is not known."""
+    clipped: float | None = None
+    """Share of the meta-gradient that clipping cut: of its elements, or of meta-steps whose norm was too large."""
+
+    @property
+    def lucky(self) -> bool | None:
+        """Whether the best optimizer is an early, lucky one: the last is more than 10 % worse, or diverged; None
+        where that was not recorded."""
+        if self.clipped is None or self.best_loss is None:
+            return None
+        return self.last_loss is None or self.last_loss > LUCKY * self.best_loss
 
 
 class GeneralFacts(RunFacts, frozen=True, tag_field="track", tag="general"):
@@ -243,6 +291,8 @@ class GeneralFacts(RunFacts, frozen=True, tag_field="track", tag="general"):
     """None where nothing was meta-trained."""
     rate: float | None = None
     """Learning rate of a hand-designed optimizer, chosen on validation."""
+    lipschitz: float | None = None
+    """Of a learned optimizer, its largest slope around zero; None as `details.smoothness`."""
 
 
 class PretrainingTraining(Part, frozen=True):

@@ -10,7 +10,7 @@ import pandas as pd
 import tyro
 
 from benchmarks.running.command import parse_as
-from benchmarks.speed.general import UnrollSpeed, measure_unroll
+from benchmarks.speed.general import TogetherSpeed, UnrollSpeed, measure_together, measure_unroll
 from benchmarks.speed.meta_lstm import MetaLSTMSpeed, measure_meta_lstm
 from benchmarks.speed.optimizers import Cores, DropIn, measure_cores, measure_drop_in
 from benchmarks.speed.report import ReportSpeed, measure_report
@@ -25,6 +25,7 @@ MEASUREMENTS: dict[str, tuple[type, Callable[[Any], pd.DataFrame]]] = {
     "sib": (SIBSpeed, measure_sib),
     "extraction": (ExtractionSpeed, measure_extraction),
     "unroll": (UnrollSpeed, measure_unroll),
+    "together": (TogetherSpeed, measure_together),
     "cores": (Cores, measure_cores),
     "drop-in": (DropIn, measure_drop_in),
     "report": (ReportSpeed, measure_report),

@@ -58,7 +58,11 @@ class ReportSpeed:
 
 
 def measure_report(command: ReportSpeed) -> pd.DataFrame:
-    """One line: seconds by the clock and of all processors, and the peak of the process and its readers together."""
+    """One line: seconds by the clock and of all processors, and the peak of the process and its readers together.
+
+    Raises:
+        InputError: where the report ends with an error.
+    """
     with tempfile.TemporaryDirectory(dir=command.folder) as folder:
         runs = Path(folder) / "runs"
         for number, record in enumerate(synthetic_records(command.records)):

@@ -52,8 +52,11 @@ def fetch(
 
     Args:
         mirrors: tried in this order.
+        folder: made where it is not there.
         known_hash: `ALGORITHM:HEX` (`md5:…`, `sha256:…`); None accepts whatever is no error page.
+        file_name: what the file is called, whatever a mirror calls it.
         quiet: show no progress bar.
+        patience: how long to put up with each mirror.
 
     Raises:
         InputError: telling what each mirror answered and how to get the file by hand; or where the folder cannot be

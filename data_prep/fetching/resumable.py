@@ -55,7 +55,10 @@ def download(url: str, part: Path, patience: Patience, report: Report, any_mirro
     """Bring `part` to the full content of `url`, continuing from what it holds.
 
     Args:
+        url: an http(s) address.
         part: an existing file, perhaps empty; keeps what has arrived where this raises.
+        patience: how long to put up with the server.
+        report: told of every piece that arrives.
         any_mirror: continue what another mirror sent, because the caller compares the hash afterwards. Otherwise
             only the version of the file that this server began to send is continued.
 

@@ -18,7 +18,7 @@ _LIMIT = 1 << 32
 
 
 def read_idx(path: Path | Source) -> np.ndarray:
-    """The array of an IDX file, gzip-compressed or not, in native byte order.
+    """The array of an IDX file, gzip-compressed or not: of the type and shape that it says, in native byte order.
 
     Raises:
         InputError: where the file is something else, or holds more or fewer bytes than its header announces.

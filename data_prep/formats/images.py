@@ -1,25 +1,22 @@
-"""Encoded images to pixels: any common format and colour mode, resized, in parallel, with bounded memory."""
+"""An encoded image to pixels: any common format and colour mode, resized."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import itertools
 import struct
 import threading
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
 from data_prep.formats.sources import KINDS, identify_bytes, printable
-from fewshot.errors import InputError, one_of
+from fewshot.errors import InputError
 
 Resample = Literal["nearest", "bilinear", "bicubic", "lanczos", "box"]
 Channels = Literal[1, 3]
@@ -30,10 +27,11 @@ _FORMATS = (
     *("SGI", "QOI", "SUN", "PSD", "DDS", "XBM", "XPM", "MSP", "BLP", "PIXAR"),
 )
 """All that Pillow decodes itself and knows by its first bytes: nothing that starts another program, as EPS does."""
+_UNMISTAKABLE = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM", "QOI", "PSD", "DDS")
 _LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "JPEG2000")
 _BY_ENDING = {".tga": "TGA", ".icb": "TGA", ".vda": "TGA", ".vst": "TGA", ".im": "IM"}
-_BATCH = 64
 _PREFIX = 512
+_SHORTEST = 16  # what Pillow asks for to know a format
 _FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -95,7 +93,7 @@ class DeepImageError(Exception):
     """An image has more than 8 bits, and nobody has said which of its values are black and white."""
 
 
-_ANY_16_BITS = Span()
+ANY_16_BITS = Span()
 
 
 def decode(
@@ -104,7 +102,7 @@ def decode(
     size: int | None = None,
     resample: Resample = "bilinear",
     channels: Channels = 3,
-    span: Span | None = _ANY_16_BITS,
+    span: Span | None = ANY_16_BITS,
     seen: Seen | None = None,
 ) -> np.ndarray:
     """Decode an image.
@@ -117,6 +115,7 @@ def decode(
         data: any image that Pillow decodes itself (of several frames the first).
         name: how an error calls the image.
         size: side of the result in pixels; None keeps the image's own size.
+        resample: filter of the resizing.
         channels: 3 for RGB, 1 for luminance.
         span: what images of more than 8 bits a value are scaled by; None refuses them.
         seen: told what the image was.
@@ -154,14 +153,14 @@ def span_of(items: Iterable[tuple[str, bytes]]) -> Span:
             values = _deep_values(image, data, name)
             if values is not None and values.size:
                 low, high = min(low, float(values.min())), max(high, float(values.max()))
-    return Span(low, high) if low <= high else _ANY_16_BITS
+    return Span(low, high) if low <= high else ANY_16_BITS
 
 
 def is_image(head: bytes) -> bool:
-    """Whether a file that begins like this is an image of a format that is read here."""
+    """Whether a file that begins like this is an image, of a format whose first bytes are like no other's."""
     Image.init()
-    accepts = (Image.OPEN[kind][1] for kind in _FORMATS if kind in Image.OPEN)
-    return any(accept is not None and accept(head[:_PREFIX]) is True for accept in accepts)
+    accepts = (Image.OPEN[kind][1] for kind in _UNMISTAKABLE if kind in Image.OPEN)
+    return len(head) >= _SHORTEST and any(accept is not None and accept(head) is True for accept in accepts)
 
 
 @cache
@@ -225,75 +224,6 @@ def _read_as(data: bytes, name: str, raw: str) -> np.ndarray:
 
 def _combined(high: np.ndarray, low: np.ndarray) -> np.ndarray:
     return high.astype(np.uint16) << 8 | low
-
-
-def decode_many(
-    items: Iterable[tuple[str, bytes]],
-    size: int | None = None,
-    resample: Resample = "bilinear",
-    jobs: int = 1,
-    channels: Channels = 3,
-    span: Span | None = _ANY_16_BITS,
-    seen: Seen | None = None,
-    on_bad: Callable[[str, BadImageError], None] | None = None,
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Decode named images in `jobs` threads (Pillow decodes without the GIL), in the order of `items`.
-
-    At most `2 * jobs + 2` batches of 64 encoded or decoded images are in memory. See `decode` for the arguments.
-
-    Args:
-        on_bad: told of each bad image, which is then left out.
-
-    Raises:
-        InputError: for a bad argument, at once; for a bad image, when its turn comes, unless `on_bad` is given.
-    """
-    one_of("resampling filter", resample, get_args(Resample))
-    for what, number in (("jobs", jobs), ("image size", size)):
-        if number is not None and number < 1:
-            raise InputError(f"{what} is {number}; give 1 or more")
-
-    def decode_one(name: str, data: bytes) -> np.ndarray | BadImageError:
-        try:
-            return decode(data, name, size, resample, channels, span, seen)
-        except BadImageError as error:
-            if on_bad is None:
-                raise
-            return error
-
-    def decode_batch(batch: list[tuple[str, bytes]]) -> list[tuple[str, np.ndarray | BadImageError]]:
-        return [(name, decode_one(name, data)) for name, data in batch]
-
-    return _good(_parallel(decode_batch, _batched(items), jobs), on_bad)
-
-
-def _good(decoded: Iterator, on_bad: Callable[[str, BadImageError], None] | None) -> Iterator[tuple[str, np.ndarray]]:
-    with contextlib.closing(decoded):  # pyright: ignore[reportArgumentType]
-        for name, image in decoded:
-            if not isinstance(image, BadImageError):
-                yield name, image
-            elif on_bad is not None:
-                on_bad(name, image)
-
-
-def _parallel(work: Callable[[list], list], batches: Iterable[list], jobs: int) -> Iterator:
-    """The elements of `work(batch)` of every batch, in order, worked on at most `2 * jobs` batches ahead."""
-    pool = ThreadPoolExecutor(jobs, thread_name_prefix="decode")
-    pending: deque[Future[list]] = deque()
-    try:
-        for batch in batches:
-            pending.append(pool.submit(work, batch))
-            if len(pending) > 2 * jobs:
-                yield from pending.popleft().result()
-        while pending:
-            yield from pending.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _batched(items: Iterable) -> Iterator[list]:
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, _BATCH)):
-        yield batch
 
 
 def _convert(image: Image.Image, mode: str) -> Image.Image:

@@ -55,14 +55,22 @@ def checked(inner: Any, label: str, compressed: IO[bytes] | None = None) -> IO[b
 
 
 def refuse_bomb(label: str, size: int, compressed: int) -> None:
-    """Refuse data that grows more than `MAX_RATIO`-fold to more than `UNSUSPICIOUS` bytes."""
+    """Refuse data that grows more than `MAX_RATIO`-fold to more than `UNSUSPICIOUS` bytes.
+
+    Raises:
+        InputError: naming both sizes.
+    """
     if size > UNSUSPICIOUS and size > MAX_RATIO * compressed:
         raise InputError(f"{label} inflates {compressed} bytes to {size} or more, as no dataset does; get the original")
 
 
 @contextlib.contextmanager
 def explained(label: str) -> Iterator[None]:
-    """Turn what the standard library raises over damaged archives into an `InputError`."""
+    """Turn what the standard library raises over damaged archives into an `InputError`.
+
+    Raises:
+        InputError: saying what was raised in the `with` block.
+    """
     try:
         yield
     except InputError:

@@ -26,7 +26,7 @@ def npz_shape(path: Path | Source, key: str) -> tuple[int, ...]:
 
 
 def iterate_npz(path: Path | Source, key: str, rows: int = 1024) -> Iterator[np.ndarray]:
-    """Array `key` in slices of up to `rows` rows, compressed or not, without loading the whole.
+    """Array `key` in slices [up to `rows`, ...] of its own type, compressed or not, without loading the whole.
 
     Raises:
         InputError: where the file is no .npz, has no such array, is truncated or damaged, or its array holds objects.

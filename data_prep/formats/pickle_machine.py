@@ -44,6 +44,11 @@ class Machine:
         stream: the bytes, read once from front to back.
         size: how many there are.
         memory: how many bytes an object may have that is kept for being referred to again.
+
+    Raises:
+        NotPlainError: by every method, where the pickle wants what is not plain data.
+        TruncatedError: by those that read, where it ends too early.
+        ValueError: where it contradicts itself.
     """
 
     def __init__(self, stream: IO[bytes], size: int, memory: float = float("inf")) -> None:
@@ -103,6 +108,7 @@ class Machine:
         return data
 
     def line(self) -> bytes:
+        """The bytes up to the next line feed, which is dropped."""
         data = self._stream.readline(self._left)
         if not data.endswith(b"\n"):
             raise TruncatedError("an unfinished line")
@@ -110,24 +116,29 @@ class Machine:
         return data[:-1]
 
     def integer(self, width: int) -> int:
+        """An unsigned integer of `width` bytes."""
         return int.from_bytes(self.read(width), "little")
 
     def push(self, value: Any) -> None:
+        """Put an object on the stack."""
         self.stack.append(value)
 
     def container(self, value: list | dict) -> None:
+        """Put a list or a dictionary on the stack; their number is bounded, since a byte makes one."""
         self._containers += 1
         if self._containers > _MAX_CONTAINERS:
             raise NotPlainError("millions of lists and dictionaries")
         self.stack.append(value)
 
     def mark(self) -> None:
+        """Begin a group of objects; groups are nested to a bounded depth."""
         if len(self.marks) > _MAX_DEPTH:
             raise NotPlainError("lists nested without end")
         self.marks.append(self.stack)
         self.stack = []
 
     def pop_mark(self) -> list[Any]:
+        """End the innermost group, and take its objects off the stack."""
         items, self.stack = self.stack, self.marks.pop()
         return items
 
@@ -139,6 +150,7 @@ class Machine:
             self.memo[index] = self.stack[-1]
 
     def get(self, index: int) -> None:
+        """Put on the stack again what `put` remembered, completed where it has been meanwhile."""
         if index not in self.memo:
             raise NotPlainError("one object used twice")
         value = self.memo[index]
@@ -155,24 +167,28 @@ class Machine:
         return self._memory == float("inf") and isinstance(value, (np.ndarray, Pending))
 
     def name(self, module: Any, attribute: Any) -> None:
+        """Put a name on the stack, one of the few that are known."""
         name = Name(module, attribute)
         if name not in NAMES:
             raise NotPlainError(printable(f"{module}.{attribute}"))
         self.stack.append(name)
 
     def reduce(self) -> None:
+        """Call one of `CONSTRUCTORS` with the arguments on the stack."""
         arguments, function = self.stack.pop(), self.stack.pop()
         if function not in CONSTRUCTORS:
             raise NotPlainError(f"a call of a {type(function).__name__}")
         self.stack.append(CONSTRUCTORS[function](*arguments))
 
     def build(self) -> None:
+        """Complete an array or a type with the state on the stack."""
         state, unfinished = self.stack.pop(), self.stack.pop()
         if not isinstance(unfinished, Pending):
             raise NotPlainError(f"the state of a {type(unfinished).__name__}")
         self.stack.append(unfinished.build(state))
 
     def set_items(self, items: list[Any]) -> None:
+        """Put keys and values, in turn, into the dictionary on the stack."""
         target = self.stack[-1]
         if type(target) is not dict or len(items) % 2:
             raise NotPlainError(f"items of a {type(target).__name__}")
@@ -182,12 +198,14 @@ class Machine:
             target[text_if_utf8(key) if isinstance(key, bytes) else key] = value
 
     def extend(self, items: list[Any]) -> None:
+        """Put elements into the list on the stack."""
         target = self.stack[-1]
         if type(target) is not list:
             raise NotPlainError(f"elements of a {type(target).__name__}")
         target.extend(items)
 
     def tuple_of(self, count: int) -> None:
+        """Make the last `count` objects on the stack a tuple."""
         items = tuple(self.stack[-count:])
         if len(items) != count:
             raise ValueError("too few objects for a tuple")

@@ -37,10 +37,21 @@ class Pending:
     value: np.ndarray | np.dtype | None = None
 
     def build(self, state: Any) -> np.ndarray | np.dtype:
+        """Complete the object from its pickled state; it becomes `value`.
+
+        Raises:
+            NotPlainError: where the state is none of a plain object.
+        """
         raise NotImplementedError
 
 
 class PendingDtype(Pending):
+    """A plain element type, whose byte order is still to come.
+
+    Raises:
+        NotPlainError: for any other type.
+    """
+
     def __init__(self, code: Any, align: Any = False, copy: Any = True) -> None:
         text = as_text(code)
         if not _DTYPE.fullmatch(text):
@@ -57,6 +68,12 @@ class PendingDtype(Pending):
 
 
 class PendingArray(Pending):
+    """An array, whose shape, type and bytes are still to come.
+
+    Raises:
+        NotPlainError: for a subclass of arrays.
+    """
+
     def __init__(self, kind: Any, shape: Any, code: Any) -> None:
         if kind != Name("numpy", "ndarray"):
             raise NotPlainError("a subclass of arrays")
@@ -69,7 +86,7 @@ class PendingArray(Pending):
 
 
 def make_array(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
-    """A read-only array over `data` (bytes), which is not copied.
+    """A read-only array of type `dtype` and of shape `shape` over `data` (bytes), which is not copied.
 
     Raises:
         NotPlainError: unless `data` holds exactly the bytes that `shape` and `dtype` claim.
@@ -106,7 +123,11 @@ def _no_bytes() -> bytes:
 
 
 def as_text(value: Any) -> str:
-    """A pickled string as text, whichever Python wrote it."""
+    """A pickled string as text, whichever Python wrote it.
+
+    Raises:
+        NotPlainError: where it is no string.
+    """
     if isinstance(value, bytes):
         return value.decode("utf-8")
     if not isinstance(value, str):
@@ -115,7 +136,11 @@ def as_text(value: Any) -> str:
 
 
 def as_bytes(value: Any) -> bytes:
-    """A pickled string as bytes; undoes what `text_if_utf8` did."""
+    """A pickled string as bytes; undoes what `text_if_utf8` did.
+
+    Raises:
+        NotPlainError: where it is no string.
+    """
     if isinstance(value, str):
         return value.encode("utf-8")
     if not isinstance(value, bytes):

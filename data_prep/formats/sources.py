@@ -153,9 +153,9 @@ def reading(path: Path | Source, *kinds: str) -> Iterator[IO[bytes]]:
     """
     source = source_of(path)
     with source.open() as stream:
-        found = peek_kind(stream)
-        if found not in kinds:
-            raise mistaken(source.label, found, kinds)
+        kind = peek_kind(stream)
+        if kind not in kinds:
+            raise mistaken(source.label, kind, kinds)
         yield stream
 
 
@@ -169,19 +169,17 @@ def printable(text: object, limit: int = 100) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in str(text)[:limit]).strip()
 
 
-def mistaken(name: str, found: str, wanted: tuple[str, ...]) -> InputError:
+def mistaken(name: str, kind: str, wanted: tuple[str, ...]) -> InputError:
     """The error for a file that is of another kind than `wanted`."""
-    wish = " or ".join(KINDS[kind] for kind in wanted)
-    if found in DOWNLOAD_FAILURES:
-        return InputError(
-            f"{name} is {KINDS[found]} instead of {wish}: a failed download; delete it and fetch it again"
-        )
-    return InputError(f"{name} is {KINDS[found]} instead of {wish}; it is damaged or the wrong file")
+    wish = " or ".join(KINDS[other] for other in wanted)
+    if kind in DOWNLOAD_FAILURES:
+        return InputError(f"{name} is {KINDS[kind]} instead of {wish}: a failed download; delete it and fetch it again")
+    return InputError(f"{name} is {KINDS[kind]} instead of {wish}; it is damaged or the wrong file")
 
 
-def truncated(name: str, expected: int, found: int) -> InputError:
+def truncated(name: str, expected: int, actual: int) -> InputError:
     """The error for a file that ends too early."""
-    return InputError(f"{name} is truncated: {found} of {expected} bytes; delete it and fetch it again")
+    return InputError(f"{name} is truncated: {actual} of {expected} bytes; delete it and fetch it again")
 
 
 def _is_tar(head: bytes) -> bool:

@@ -21,6 +21,7 @@ def per_split(found: Found, pattern: str) -> dict[str, str]:
     """The files of a form that has one for each split, by split; empty where there is none of them.
 
     Args:
+        found: the listing.
         pattern: matches the ends of their paths; its first group is the split (`validation` counts as `val`).
 
     Raises:
@@ -83,7 +84,16 @@ def row_of(image: str) -> int:
 def rows_in_order(
     layout: Layout, files: Mapping[str, str], load: Callable[[str], np.ndarray]
 ) -> Generator[tuple[str, np.ndarray]]:
-    """The images of each split in the order of the layout, one split's array in memory at a time."""
+    """The images of each split in the order of the layout, one split's array in memory at a time.
+
+    Args:
+        layout: names of images as `by_label` makes them.
+        files: of each split, the file with its array.
+        load: reads such a file: uint8 [n, H, W, 3] or [n, H, W].
+
+    Yields:
+        Names, and pixels [H, W, 3] or [H, W].
+    """
     for split, file in files.items():
         yield from _rows(load(file), layout[split])
 

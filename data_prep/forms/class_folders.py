@@ -68,27 +68,27 @@ def classes_below(root: Folder, level: Level, left_out: LeftOut) -> Classes:
     while level == "auto" and top.is_wrapper() and _may_unwrap(top.only_kid()):
         top = top.only_kid()
     parents = Counter(name for folder in _with_kids(top) for name in folder.kids)
-    found = Classes()
+    classes = Classes()
     around = level == "auto" and len(top.kids) > 1 and any(kid.kids for kid in top.kids.values())
     if around and all(_kind(name) == "inside" for name in top.kids):
         raise _unclear(top, f"{_some(top)} look like parts of classes, but lie around them")
     for kid in top.kids.values():
-        _visit(kid, (kid.stem,), level, parents, found)
-    return found
+        _visit(kid, (kid.stem,), level, parents, classes)
+    return classes
 
 
-def _visit(folder: Folder, path: tuple[str, ...], level: Level, parents: Counter[str], found: Classes) -> None:
+def _visit(folder: Folder, path: tuple[str, ...], level: Level, parents: Counter[str], classes: Classes) -> None:
     if not folder.kids:
-        found.add(path, folder.files, "each folder of images is a class")
+        classes.add(path, folder.files, "each folder of images is a class")
     elif level == "first" or (level == "auto" and _is_class(folder, parents)):
-        found.add(path, folder.images(), "subfolders belong to the class around them")
+        classes.add(path, folder.images(), "subfolders belong to the class around them")
     else:
         if folder.files and level == "auto":
             raise _unclear(folder, f"{folder.path} has images of its own and in {_some(folder)}")
         if folder.files:
-            found.add(path, folder.files, "each folder of images is a class")
+            classes.add(path, folder.files, "each folder of images is a class")
         for kid in folder.kids.values():
-            _visit(kid, (*path, kid.stem), level, parents, found)
+            _visit(kid, (*path, kid.stem), level, parents, classes)
 
 
 def _is_class(folder: Folder, parents: Counter[str]) -> bool:

@@ -54,7 +54,12 @@ def place_in_splits(name: str) -> Place | None:
 
 
 def flat_folder(found: Found) -> Plan | None:
-    """Ravi & Larochelle's own file names in any folder."""
+    """Ravi & Larochelle's own file names in any folder.
+
+    Raises:
+        IncompleteError: where a class lacks an image that the lists have.
+        InputError: where lists beside the images say something else.
+    """
     splits = split_of_class()
 
     def place(name: str) -> Place | None:

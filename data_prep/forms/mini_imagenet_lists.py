@@ -47,7 +47,11 @@ def _all_ranks() -> dict[str, frozenset[int]]:
 
 
 def pack(lists: Sequence[Path]) -> np.ndarray:
-    """Pack lists with the header `filename,label`: uint8 [100, 163], one row a class, one bit a rank."""
+    """Pack lists with the header `filename,label`: uint8 [100, 163], one row a class, one bit a rank.
+
+    Raises:
+        InputError: where a list has a name that is none of an image of miniImageNet.
+    """
     rows = {wnid: row for row, wnid in enumerate(class_table("mini_imagenet"))}
     bits = np.zeros((len(rows), _RANKS), bool)
     for path in lists:

@@ -48,7 +48,15 @@ def split_folders(root: Folder, where: str) -> dict[str, Folder]:
 
 
 def refuse_unknown_splits(root: Folder, where: str) -> None:
-    """Refuse folders of folders that have the names of splits, nearly, where there are no splits."""
+    """Refuse folders of folders that have the names of splits, nearly, where there are no splits.
+
+    Args:
+        root: of all images.
+        where: how an error calls it.
+
+    Raises:
+        InputError: naming the first of them.
+    """
     for folder in all_folders(root):
         for name, kid in folder.kids.items():
             if looks_like_split(name) and kid.kids:
@@ -97,9 +105,9 @@ def _around_splits(root: Folder, where: str) -> Folder | None:
 
 def _splits_in(folder: Folder) -> dict[str, str]:
     """The subfolders that are splits. One alone that has images and no folders, among others like it, is a class."""
-    found = splits_among(folder.kids)
+    splits = splits_among(folder.kids)
     flat = not any(kid.kids for kid in folder.kids.values())
-    return {} if len(found) == 1 and len(folder.kids) > 2 and flat else found
+    return {} if len(splits) == 1 and len(folder.kids) > 2 and flat else splits
 
 
 def _is_in(inner: Folder, outer: Folder) -> bool:

@@ -37,9 +37,9 @@ def splits_among(parts: Iterable[str]) -> dict[str, str]:
     `birds_train` and `birds_test`.
     """
     parts = list(parts)
-    found = {part: split for part in parts if (split := split_of(part))}
-    if found:
-        return found
+    splits = {part: split for part in parts if (split := split_of(part))}
+    if splits:
+        return splits
     alike: defaultdict[tuple[bool, str], dict[str, str]] = defaultdict(dict)
     for part in parts:
         for pattern in (_AT_END, _AT_START):

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data_prep.formats.images import BadImageError, Seen, decode_many
+from data_prep.formats.decoding import decode_many
+from data_prep.formats.images import BadImageError, Seen
 from data_prep.formats.names import numeric
 from data_prep.preparing.job import ImageJob
 from data_prep.preparing.plan import Content, Layout

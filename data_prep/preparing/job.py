@@ -23,8 +23,11 @@ class Job:
     """What is read, how it is treated, and where it goes.
 
     Attributes:
+        recipe: of the dataset.
+        plan: what is read.
         files: on disk, that hold what the plan reads.
         edition: which published edition it is; empty for somebody's own images.
+        target: the file to write.
     """
 
     recipe: Recipe
@@ -35,7 +38,7 @@ class Job:
 
     @property
     def bytes_per_row(self) -> int:
-        """Room that one example takes."""
+        """Room that one example takes, in bytes."""
         raise NotImplementedError
 
     @property
@@ -45,7 +48,7 @@ class Job:
 
     @property
     def bytes_needed(self) -> int:
-        """Room that the prepared file takes."""
+        """Room that the prepared file takes, in bytes."""
         return self.plan.size * (self.bytes_per_row + _BYTES_PER_NAME) + _MIB
 
     def class_name(self, key: str) -> str:
@@ -64,6 +67,7 @@ class ImageJob(Job):
 
     Attributes:
         size: side of the prepared images in pixels.
+        resample: filter for images of another size.
         span: what images of more than 8 bits are scaled by; None where nobody has said.
     """
 
@@ -73,10 +77,12 @@ class ImageJob(Job):
 
     @property
     def bytes_per_row(self) -> int:
+        """Of the pixels of an image."""
         return self.size**2 * self.plan.channels
 
     @property
     def treatment(self) -> str:
+        """What happens to the images, in words."""
         resized = f"to {self.size}x{self.size} pixels with Pillow's {self.resample} filter where they had another size"
         return "; ".join(filter(None, [resized, self.plan.treatment, self.scaling]))
 

@@ -60,7 +60,14 @@ class Plan:
         return sum(len(names) for classes in self.layout.values() for names in classes.values())
 
     def without(self, images: Mapping[str, str]) -> Plan:
-        """The plan without some images, each of which is left out for its reason; classes that lose all go too."""
+        """The plan without some images, each of which is left out for its reason; classes that lose all go too.
+
+        Args:
+            images: reasons by name.
+
+        Raises:
+            InputError: where a split loses all of its images.
+        """
         left_out = LeftOut(self.left_out)
         for name, reason in images.items():
             left_out.add(name, reason)
@@ -122,25 +129,25 @@ def _similarity(plan: Plan, published: Mapping[str, Counts]) -> int:
 def _difference(plan: Plan, entry: Entry, edition: str) -> str | None:
     """The first thing that is not as published, or None."""
     for split, published in entry.editions[edition].items():
-        found = plan.layout.get(split, {})
+        classes = plan.layout.get(split, {})
         expected = class_lists(entry.name).get(split, ())
-        missing = [name for name in expected if name not in found]
-        if found and missing and set(found) & set(expected):
+        missing = [name for name in expected if name not in classes]
+        if classes and missing and set(classes) & set(expected):
             others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             return f"the {split} split lacks class {missing[0]}{others}"
-        if len(found) != published.classes:
-            return f"the {split} split has {len(found)} classes, not {published.classes}"
-        if (wrong := _wrong_size(found, entry, published)) is not None:
+        if len(classes) != published.classes:
+            return f"the {split} split has {len(classes)} classes, not {published.classes}"
+        if (wrong := _wrong_size(classes, entry, published)) is not None:
             return f"the {split} split has {wrong}"
     return None
 
 
-def _wrong_size(found: Mapping[str, list[str]], entry: Entry, published: Counts) -> str | None:
+def _wrong_size(classes: Mapping[str, list[str]], entry: Entry, published: Counts) -> str | None:
     if published.images is None:
         return None
     each = published.images // published.classes
-    for name, images in found.items():
+    for name, images in classes.items():
         if entry.balanced and len(images) != each:
             return f"{len(images)} {entry.examples} of class {name}, not {each}"
-    total = sum(map(len, found.values()))
+    total = sum(map(len, classes.values()))
     return None if total == published.images else f"{total} {entry.examples}, not {published.images}"

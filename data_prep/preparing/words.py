@@ -45,8 +45,8 @@ class Texts:
         for name in names:
             numbers, counts = np.unique(self._texts[name], return_counts=True)
             total[numbers] += counts
-        found = [(-int(count), word) for word, count in zip(self._numbers, total, strict=True) if count]
-        return [PADDING, UNKNOWN, *(word for _, word in sorted(found)[: size - 2])]
+        counted = [(-int(count), word) for word, count in zip(self._numbers, total, strict=True) if count]
+        return [PADDING, UNKNOWN, *(word for _, word in sorted(counted)[: size - 2])]
 
     def rows(self, names: Sequence[str], vocabulary: Sequence[str], length: int) -> np.ndarray:
         """Texts cut to, or padded at their ends to `length` words.

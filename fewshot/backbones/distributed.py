@@ -31,7 +31,7 @@ class World:
         return slice(self.rank * each, (self.rank + 1) * each)
 
     def mean(self, values: Tensor) -> Tensor:
-        """The mean over all processes, on each of them; no graph."""
+        """The mean over all processes of values of equal shapes, on each of them; no graph."""
         if self.size == 1:
             return values.detach()
         total = values.detach().clone()
@@ -81,6 +81,7 @@ class SyncedBatchNorm(nn.BatchNorm2d):
     """Batch normalization over the equal batches of all processes. torch has one for accelerators only."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C, H, W]; in training all processes have the same B, H and W."""
         if not self.training:
             return super().forward(input)
         processes = dist.get_world_size()

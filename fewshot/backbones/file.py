@@ -53,6 +53,7 @@ class BackboneInfo:
         return cls(**{**values, "view": View(**view), "augment": Augment(**augment)})
 
     def to_json(self) -> str:
+        """As JSON, for the header of the file."""
         return json.dumps(asdict(self), sort_keys=True)
 
 
@@ -78,6 +79,9 @@ def save_backbone(path: Path, weights: Mapping[str, Tensor], info: BackboneInfo)
 
 def load_backbone(path: Path, device: torch.device | str = "cpu") -> tuple[FeatureNet, BackboneInfo]:
     """Read a backbone, frozen and in eval mode, on `device`.
+
+    Returns:
+        The network, [B, C, crop, crop] -> [B, D], and what it is.
 
     Raises:
         InputError: where the file is absent, damaged, or no backbone.

@@ -59,21 +59,21 @@ def import_weights(path: Path, backbone: str, channels: int, image_size: int) ->
         image_size: H = W of what the network sees.
 
     Returns:
-        The weights by our names, on the CPU.
+        The weights by our names, on the CPU, of the backbone's own shapes and types.
 
     Raises:
         InputError: where the file cannot be read, holds anything but tensors, values that are no numbers, or does not
             fit the backbone.
     """
     expected = empty_backbone(backbone, channels, image_size).state_dict()
-    found = _ours(_state_dict(path), expected)
+    weights = _ours(_state_dict(path), expected)
     for name in expected:
         if name.endswith("num_batches_tracked"):  # absent from files of torch < 0.4.1, and of no effect
-            found.setdefault(name, torch.zeros((), dtype=torch.long))
-    _compare(path, backbone, expected, found)
+            weights.setdefault(name, torch.zeros((), dtype=torch.long))
+    _compare(path, backbone, expected, weights)
     for name in expected:
-        _check_values(path, name, found[name], expected[name])
-    return {name: found[name].to(tensor.dtype).clone() for name, tensor in expected.items()}
+        _check_values(path, name, weights[name], expected[name])
+    return {name: weights[name].to(tensor.dtype).clone() for name, tensor in expected.items()}
 
 
 def translate(name: str) -> str:
@@ -87,10 +87,10 @@ def translate(name: str) -> str:
 def _ours(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights by our names, out of the networks around them and without a classifier on top."""
     while True:
-        found = {translate(name): tensor for name, tensor in weights.items()}
+        translated = {translate(name): tensor for name, tensor in weights.items()}
         inner = {_AROUND.sub("", name): tensor for name, tensor in weights.items() if _AROUND.match(name)}
-        if found.keys() & expected.keys() or not inner:
-            return {name: tensor for name, tensor in found.items() if name in expected or not _HEAD.match(name)}
+        if translated.keys() & expected.keys() or not inner:
+            return {name: tensor for name, tensor in translated.items() if name in expected or not _HEAD.match(name)}
         weights = inner | {name: tensor for name, tensor in weights.items() if not _AROUND.match(name)}
 
 

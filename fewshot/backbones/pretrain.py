@@ -120,10 +120,12 @@ class PretrainProgress(Progress):
 
     @property
     def best_step(self) -> int:
+        """Steps after which the backbone that is kept was taken."""
         return self.best_at
 
     @property
     def best_accuracy(self) -> float:
+        """Its mean accuracy on the validation episodes, 0 to 1; -1 before the first validation."""
         return -1.0 if self.best_score is None else self.best_score
 
 
@@ -183,6 +185,7 @@ class Pretrainer(Trainer):
 
     @property
     def kept(self) -> FeatureNet:
+        """The backbone, without the classifier."""
         return self.model.net
 
     def _step(self, index: int) -> Outcome:

@@ -101,7 +101,18 @@ class Augment:
         )
 
     def apply(self, images: Tensor, draw: Draw) -> Tensor:
-        """Augment with given parameters; a transform whose strength is zero is left out."""
+        """Augment with given parameters; a transform whose strength is zero is left out.
+
+        Args:
+            images: uint8, or float in [0, 1], [B, C, H, W] on any device.
+            draw: of B images.
+
+        Returns:
+            float [B, C, H, W] in [0, 1].
+
+        Raises:
+            InputError: unless C is 1 or 3.
+        """
         if images.shape[1] not in (1, 3):
             raise InputError(f"images have {images.shape[1]} channels; augmentation needs 1 (gray) or 3 (RGB)")
         images = to_unit(images)

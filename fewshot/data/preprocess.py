@@ -16,7 +16,7 @@ Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 def to_unit(images: Tensor) -> Tensor:
     """uint8 images -> float in [0, 1]; float images (augmented or normalized already) as they are."""
-    return images.float() / 255 if images.dtype == torch.uint8 else images
+    return images.float().div_(255) if images.dtype == torch.uint8 else images
 
 
 def normalize(images: Tensor, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Tensor:
@@ -24,7 +24,7 @@ def normalize(images: Tensor, mean: tuple[float, ...] | None, std: tuple[float, 
     if mean is None or std is None:
         return images
     centre, scale = (images.new_tensor(values)[:, None, None] for values in (mean, std))
-    return (images - centre) / scale
+    return (images - centre).div_(scale)
 
 
 @dataclass(frozen=True)

@@ -31,14 +31,14 @@ def check_once(path: Path, digest: str, check: Callable[[], None]) -> None:
         digest: what it should have, so that another check is another stamp.
         check: raises where the file does not pass.
     """
-    state = _state(path, digest)
+    state = _state(path, digest)  # taken first: a file that changes during the check does not pass for the new one
     if state not in _stamps(path):
         check()
         _write(path, state)
 
 
 def _state(path: Path, digest: str) -> str:
-    status = os.stat(path)
+    status = os.stat(path)  # without the time of change of status, which the stamp itself changes
     return json.dumps([status.st_size, status.st_mtime_ns, status.st_ino, digest])
 
 

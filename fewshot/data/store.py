@@ -135,7 +135,7 @@ class _Mapped:
 
     def __init__(self, split: Split) -> None:
         with _reading(split.path) as file:
-            if _stamp(file.fileno()) != split.stamp:
+            if _stamp(file.fileno()) != split.stamp:  # of the open file: the path may lead to another one by now
                 raise InputError(f"{split.path} changed since it was opened; start again to use the new file")
             self._pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         size = int(np.prod(split.shape))
@@ -146,7 +146,7 @@ class _Mapped:
         values = self.array[where]
         self._bytes_read += values.nbytes
         if self._bytes_read > _READ_BETWEEN_UNMAPPINGS:
-            self._pages.madvise(mmap.MADV_DONTNEED)
+            self._pages.madvise(mmap.MADV_DONTNEED)  # views of them stay good: what is touched is mapped again
             self._bytes_read = 0
         return values
 
@@ -218,14 +218,15 @@ class Dataset:
         """
         size = sum(math.prod(split.shape) * split.dtype.itemsize for split in self.splits.values())
         with progress(quiet=size < _LONG_TO_HASH) as bars:
+            # in MiB, rounded up
             bar = bars.add_task(f"checking {self.path.name}, once (MiB)", total=-(-size >> 20), note="")
-            found = fingerprint(self.splits, lambda count: bars.advance(bar, count / (1 << 20)))
-        if found != self.fingerprint:
+            actual = fingerprint(self.splits, lambda count: bars.advance(bar, count / (1 << 20)))
+        if actual != self.fingerprint:
             raise InputError(
-                f"{self.path} is damaged: fingerprint {found}, written as {self.fingerprint}; prepare it again"
+                f"{self.path} is damaged: fingerprint {actual}, written as {self.fingerprint}; prepare it again"
             )
         with _opened(self.path) as file:
-            written = file.attrs.get(_NAMES_HASH)
+            written = file.attrs.get(_NAMES_HASH)  # None in files from before there were such hashes
             if written is not None and str(written) != _hash_of_names(file):
                 raise InputError(
                     f"{self.path} is damaged: its names are not those it was written with; prepare it again"
@@ -273,8 +274,13 @@ class DatasetWriter:
         """Write rows `start` to `start + len(examples)` of a split.
 
         Args:
+            split: one that `add_split` allocated.
+            start: the first row, from 0.
             examples: uint8 [m, H, W, C] of images, uint16 [m, L] of texts.
             file_names: the origin of each, m strings.
+
+        Raises:
+            ValueError: where examples and rows do not fit, or a row was written before.
         """
         rows, kind = slice(start, start + len(examples)), self._kinds[split]
         stored, names = _array(self._file, f"{split}/{kind.array}"), _array(self._file, f"{split}/file_names")
@@ -309,7 +315,7 @@ def writing(path: Path | str, name: str, sources: Any, resize: str) -> Iterator[
         InputError: where the folder cannot be written or the disk is full.
     """
     with replacing(Path(path)) as temporary:
-        reserve(temporary, _SLACK)
+        reserve(temporary, _SLACK)  # a full disk is told at once; opening the file gives the room back
         # `replacing` holds the lock on the file; HDF5's own would collide with it.
         with h5py.File(temporary, "w", libver="v110", locking=False) as file:
             writer = DatasetWriter(file)
@@ -320,6 +326,8 @@ def writing(path: Path | str, name: str, sources: Any, resize: str) -> Iterator[
             if writer.pixels:
                 file.attrs["pixels"] = writer.pixels
             file.attrs[_NAMES_HASH] = _hash_of_names(file)
+        # The fingerprint is of bytes read from the file, which has to be closed before. Closed again after changes, it
+        # gives back what was reserved and not used.
         with h5py.File(temporary, "r+", locking=False) as file:
             file.attrs["fingerprint"] = fingerprint(_splits(temporary, file))
 
@@ -332,10 +340,11 @@ def create_contiguous(group: h5py.Group, name: str, shape: tuple[int, ...], dtyp
     """
     room = math.prod(shape) * np.dtype(dtype).itemsize + shape[0] * _BYTES_OF_NAMES + _SLACK
     reserve(Path(group.file.filename), room)
+    # h5py's `create_dataset` leaves the place open until the first row is written.
     early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     early.set_layout(h5py.h5d.CONTIGUOUS)
     early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    early.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    early.set_fill_time(h5py.h5d.FILL_TIME_NEVER)  # whoever creates it writes every row
     kind = h5py.h5t.py_create(np.dtype(dtype))
     return h5py.Dataset(h5py.h5d.create(group.id, name.encode(), kind, h5py.h5s.create_simple(shape), early))
 
@@ -366,7 +375,7 @@ def _hash_of_names(file: h5py.File) -> str:
     arrays = [f"{split}/{kind}" for split in SPLITS if split in file for kind in ("class_names", "file_names")]
     for name in [*arrays, *(["vocabulary"] if "vocabulary" in file else [])]:
         digest.update(f"{name}\n".encode())
-        digest.update("\0".join(_strings(file, name)).encode())
+        digest.update("\0".join(_strings(file, name)).encode())  # no name has a zero in it
     return digest.hexdigest()
 
 
@@ -388,10 +397,10 @@ def _kind_of(file: h5py.File, split: str) -> type[Split]:
 
 
 def _array(file: h5py.File, name: str) -> h5py.Dataset:
-    found = file[name]
-    if not isinstance(found, h5py.Dataset):
+    item = file[name]
+    if not isinstance(item, h5py.Dataset):
         raise ValueError(f"{name} is not an array")
-    return found
+    return item
 
 
 def _strings(file: h5py.File, name: str) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fewshot.engine.curriculum import Curriculum
 from fewshot.engine.few_shot import MetaTrainingFailed
@@ -41,6 +41,10 @@ class UnrollProgress(Progress):
     """Every finished unroll of imitation instead: its number, mean distance to the teacher and penalty over steps."""
     stages: list[dict[str, int]] = field(default_factory=list)
     """Of the curriculum, those begun: horizon, and unrolls done before."""
+    cut: float = 0.0
+    """Shares of meta-gradient elements that the clamp cut, summed over steps."""
+    meta_steps: int = 0
+    """Of Adam."""
 
     @property
     def unroll(self) -> int:
@@ -54,6 +58,16 @@ class UnrollProgress(Progress):
     @property
     def best_loss(self) -> float | None:
         return self.best_score
+
+    @property
+    def clipped(self) -> float:
+        """Mean share of meta-gradient elements that the clamp cut."""
+        return self.cut / max(1, self.meta_steps)
+
+    def exploded(self, guessing: float) -> float:
+        """Share of unrolls, of imitation not counted, that ended above the loss of guessing or were given up."""
+        high = sum(point["final_loss"] > guessing for point in self.curve)
+        return (high + self.skipped) / max(1, len(self.curve) + self.skipped)
 
 
 class UnrollTrainer(Trainer):
@@ -113,9 +127,9 @@ class UnrollTrainer(Trainer):
         of_core = (self.core, self.regularizer, problems, seed, options.judged_on, options.recompute)
         of_core += options.objective, options.loss_cap
         imitates = options.imitation.decide(derive(self.seed, "imitation", index))
-        unroll = Imitation(*of_core, teacher=options.imitation.start()) if imitates else Unroll(*of_core)
-        parts = []  # without their graphs
         horizon = options.horizon_at(derive(self.seed, "horizon", index), self.curriculum.horizons[self._stage])
+        unroll = Imitation(*of_core, teacher=options.imitation.start(horizon)) if imitates else Unroll(*of_core)
+        parts = []  # without their graphs
         for k in range(horizon // options.truncation):
             part = unroll.truncation(
                 step_weights(options.weighting, k, options.truncation, normalized=options.normalize_weights)
@@ -140,12 +154,20 @@ class UnrollTrainer(Trainer):
         norm = nn.utils.get_total_norm([p.grad for p in self.core.parameters() if p.grad is not None])
         if not math.isfinite(float(norm + part.loss.sum() + part.penalty.sum())):
             return False
-        if self.options.clip == "norm":
-            nn.utils.clip_grads_with_norm_(self.core.parameters(), self.options.clamp, norm)
-        else:
-            nn.utils.clip_grad_value_(self.core.parameters(), self.options.clamp)
+        self.progress.meta_steps += 1
+        self.progress.cut += self._clip(norm)
         self.optimizer.step()
         return True
+
+    def _clip(self, norm: Tensor) -> float:
+        """Clip the meta-gradient, whose norm is given; returns the share of it that was cut: of elements, or all."""
+        options, parameters = self.options, [p for p in self.core.parameters() if p.grad is not None]
+        if options.clip == "norm":
+            nn.utils.clip_grads_with_norm_(parameters, options.clamp, norm)
+            return float(norm > options.clamp)
+        elements = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
+        nn.utils.clip_grad_value_(parameters, options.clamp)
+        return float((elements.abs() > options.clamp).float().mean())
 
     def _keep(self, scalars: dict[str, float]) -> None:
         points = self.progress.imitation if "distance" in scalars else self.progress.curve

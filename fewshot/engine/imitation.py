@@ -42,9 +42,9 @@ class ImitationOptions:
         """Whether the unroll with this 63-bit seed is one of imitation."""
         return seed < self.probability * 2**63
 
-    def start(self) -> StepperFactory:
-        """The teacher."""
-        return hand_designed(self.teacher, self.rate)
+    def start(self, steps: int) -> StepperFactory:
+        """The teacher, for an unroll of so many steps."""
+        return hand_designed(self.teacher, self.rate, steps)
 
 
 @dataclass

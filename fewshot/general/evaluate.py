@@ -1,15 +1,20 @@
-"""Curves of loss and accuracy over a training, with divergence kept as divergence."""
+"""Curves of loss and accuracy over trainings side by side, with divergence kept as divergence."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor
 
-from fewshot.general.stepping import StepperFactory, loss_and_gradient
-from fewshot.general.tasks import Problem
+from fewshot.general.stepping import StepperFactory
+from fewshot.general.tasks import Problem, Score
+from fewshot.general.together import chunks, together
+
+STRIDE = 10
+"""Steps after which progress is told."""
 
 
 @dataclass
@@ -34,54 +39,91 @@ def points(steps: int, count: int) -> list[int]:
     return sorted({round(i * steps / (count - 1)) for i in range(count)})
 
 
-def train(problem: Problem, start: StepperFactory, steps: int, at: list[int] | None = None) -> Curve:
-    """Train a problem's network from its initialization.
+def train(
+    problems: Sequence[Problem],
+    start: StepperFactory,
+    steps: int,
+    at: Iterable[int] | None = None,
+    advance: Callable[[int], None] = lambda count: None,
+) -> list[Curve]:
+    """Train every problem's network from its initialization, so many at once as fit into memory.
+
+    Networks do not see each other: which others are trained beside one changes its numbers by rounding alone.
 
     Args:
-        problem: what to train.
-        start: makes the optimizer.
+        problems: of one size.
+        start: makes the optimizer of some networks.
         steps: updates.
         at: steps at which training and held-out score are taken; None: at the end alone.
+        advance: called now and then with how many steps were taken since, counted for every network.
 
     Returns:
-        The curve; held-out scores are under `test_loss` and `test_accuracy`, whatever the problem's stage.
+        A curve each; held-out scores are under `test_loss` and `test_accuracy`, whatever the problems' stage.
     """
-    curve, wanted = Curve(), set([steps] if at is None else at)
-    weights = problem.init()
+    wanted = {steps} if at is None else set(at)
+    return [curve for some in chunks(problems) for curve in _train(some, start, steps, wanted, advance)]
+
+
+def _train(
+    problems: Sequence[Problem], start: StepperFactory, steps: int, wanted: set[int], advance: Callable[[int], None]
+) -> list[Curve]:
+    group, curves = together(problems), [Curve() for _ in problems]
+    weights = group.init()
     stepper = start(weights)
     losses: list[Tensor] = []
     for step in range(steps + 1):
-        if step in wanted and not _extend(curve, problem, weights, step, losses):
-            return curve
+        if step in wanted:
+            scored = stepper.scored(weights)
+            finite = weights.isfinite().all(dim=1) & scored.isfinite().all(dim=1)
+            _extend(curves, step, losses, finite, group.training_score(scored), group.held_out_score(scored))
+            losses.clear()
+            if all(curve.diverged_at is not None for curve in curves):
+                advance(len(problems) * (steps - step + step % STRIDE))
+                break
         if step < steps:
-            loss, gradient = loss_and_gradient(problem, weights, problem.batch(step))
+            loss, gradient = group.loss_and_gradient(weights, step)
             losses.append(loss)
             weights = stepper.step(weights, gradient)
-    return curve
+            if (step + 1) % STRIDE == 0 or step + 1 == steps:
+                advance(len(problems) * (step % STRIDE + 1))
+    return curves
 
 
-def _extend(curve: Curve, problem: Problem, weights: Tensor, step: int, losses: list[Tensor]) -> bool:
-    """Add a point, unless training has diverged: whether it has not."""
+def _extend(
+    curves: Sequence[Curve], step: int, losses: Sequence[Tensor], finite: Tensor, train: Score, held_out: Score
+) -> None:
+    """Add a point to every curve but those that have diverged.
+
+    Args:
+        curves: N.
+        step: of the point.
+        losses: of the steps since the point before, each [N].
+        finite: whether weights are, [N].
+        train: [N].
+        held_out: [N].
+    """
     first = step - len(losses)
-    bad = [i for i, loss in enumerate(torch.stack(losses).tolist()) if not math.isfinite(loss)] if losses else []
-    losses.clear()
-    train_score, held_out = problem.training_score(weights), problem.held_out_score(weights)
-    scores = [float(train_score.loss), float(held_out.loss)]
-    if bad or not all(map(math.isfinite, scores)) or not bool(weights.isfinite().all()):
-        curve.diverged_at = first + bad[0] if bad else step
-        return False
-    curve.step.append(step)
-    curve.train_loss.append(scores[0])
-    curve.test_loss.append(scores[1])
-    if train_score.accuracy is None or held_out.accuracy is None:
-        curve.train_accuracy = curve.test_accuracy = None
-    elif curve.train_accuracy is not None and curve.test_accuracy is not None:
-        curve.train_accuracy.append(float(train_score.accuracy))
-        curve.test_accuracy.append(float(held_out.accuracy))
-    return True
+    bad = torch.stack(list(losses)).isfinite().logical_not().tolist() if losses else []
+    scores = [train.loss.tolist(), held_out.loss.tolist()]
+    accuracies = [score.accuracy.tolist() for score in (train, held_out) if score.accuracy is not None]
+    for i, (curve, sound) in enumerate(zip(curves, finite.tolist(), strict=True)):
+        if curve.diverged_at is not None:
+            continue
+        failed = next((first + k for k, each in enumerate(bad) if each[i]), None)
+        if failed is not None or not sound or not all(math.isfinite(score[i]) for score in scores):
+            curve.diverged_at = step if failed is None else failed
+            continue
+        curve.step.append(step)
+        curve.train_loss.append(scores[0][i])
+        curve.test_loss.append(scores[1][i])
+        if len(accuracies) < 2:
+            curve.train_accuracy = curve.test_accuracy = None
+        elif curve.train_accuracy is not None and curve.test_accuracy is not None:
+            curve.train_accuracy.append(accuracies[0][i])
+            curve.test_accuracy.append(accuracies[1][i])
 
 
-def final_losses(problems: list[Problem], start: StepperFactory, steps: int) -> list[float]:
+def final_losses(problems: Sequence[Problem], start: StepperFactory, steps: int) -> list[float]:
     """Held-out loss of each problem at the end of the horizon; infinite where it diverged."""
-    curves = [train(problem, start, steps) for problem in problems]
+    curves = train(problems, start, steps)
     return [curve.test_loss[-1] if curve.diverged_at is None else math.inf for curve in curves]

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
+from schedulefree import AdamWScheduleFree
 from torch import Tensor
 
 from fewshot.general.tasks import Problem
-from fewshot.optimizers.blocks import advance, hidden_rows
+from fewshot.optimizers.blocks import BLOCK, CPU_BLOCK, advance, hidden_rows
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
+
+AVERAGING = (AdamWScheduleFree,)
+"""Optimizers of which an average counts; `eval` and `train` switch between it and the weights that are trained."""
 
 
 class Stepper(Protocol):
-    """An optimizer at work on one network."""
+    """An optimizer at work on one network, or on several of one size that do not see each other."""
 
     def step(self, weights: Tensor, gradient: Tensor) -> Tensor:
-        """Weights and gradient [P] -> the next weights [P]."""
+        """Weights and gradient [..., P] -> the next weights, at which it wants the next gradient."""
+        ...
+
+    def scored(self, weights: Tensor) -> Tensor:
+        """The weights [..., P] that it stands for there, such as an average; mostly `weights`."""
         ...
 
 
 StepperFactory = Callable[[Tensor], Stepper]
-"""From initial weights [P] to a fresh stepper."""
+"""From initial weights [..., P] to a fresh stepper."""
 
 
 class LearnedStepper:
@@ -31,27 +39,73 @@ class LearnedStepper:
     def __init__(self, core: CoordinatewiseOptimizer, weights: Tensor) -> None:
         self.core = core
         self.memory = core.features.init(weights)
-        self.hidden = hidden_rows(core, len(weights))
+        self.hidden = hidden_rows(core, weights.numel())
 
     @torch.no_grad()
     def step(self, weights: Tensor, gradient: Tensor) -> Tensor:
         state, self.memory = self.core.features(gradient, weights, self.memory)
         with self.core.unroll():
-            return weights + advance(self.core, state, self.hidden)
+            block = CPU_BLOCK if weights.device.type == "cpu" else BLOCK
+            updates = advance(self.core, state.flatten(0, -2), self.hidden, block)
+        return weights + updates.view_as(weights)
+
+    def scored(self, weights: Tensor) -> Tensor:
+        return weights
 
 
 class TorchStepper:
-    """An optimizer of torch.optim on one flat parameter."""
+    """An optimizer of torch.optim: on one flat parameter, or on equal parts of the networks in groups of their own."""
 
-    def __init__(self, optimizer: Callable[[list[Tensor]], torch.optim.Optimizer], weights: Tensor) -> None:
-        self.parameter = weights.detach().clone().requires_grad_()
-        self.optimizer = optimizer([self.parameter])
+    def __init__(
+        self,
+        optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer],
+        weights: Tensor,
+        rates: Sequence[float],
+        schedule: Callable[[int], float] | None = None,
+    ) -> None:
+        """Start an optimizer.
+
+        Args:
+            optimizer: from parameter groups.
+            weights: [P] or [N, P].
+            rates: one, or one for each of so many equal parts of the first axis; parts of one network are [P].
+            schedule: what rates are multiplied by, from the number of steps taken; None: they stay.
+        """
+        self._weights, self._rates, self._schedule = weights.detach().clone(), rates, schedule
+        self._parts = [part.requires_grad_() for part in self._cut(self._weights)]
+        groups = zip(self._parts, rates, strict=True)
+        self.optimizer = optimizer([{"params": [part], "lr": rate} for part, rate in groups])
+        self._steps = 0
+        if isinstance(self.optimizer, AVERAGING):
+            self.optimizer.train()
 
     def step(self, weights: Tensor, gradient: Tensor) -> Tensor:
-        """`weights` must be what the last step returned."""
-        self.parameter.grad = gradient
+        """`weights` must be what the last step returned; they move in place."""
+        for part, its in zip(self._parts, self._cut(gradient), strict=True):
+            part.grad = its.clone() if isinstance(self.optimizer, AVERAGING) else its  # that one changes it
+        if self._schedule is not None:
+            share = self._schedule(self._steps)
+            for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+                group["lr"] = share * rate
         self.optimizer.step()
-        return self.parameter.detach()
+        self._steps += 1
+        return self._weights
+
+    def scored(self, weights: Tensor) -> Tensor:
+        if not isinstance(self.optimizer, AVERAGING):
+            return weights
+        here = weights.clone()
+        self.optimizer.eval()  # moves the parameters to the average
+        average = weights.clone()
+        self.optimizer.train()
+        weights.copy_(here)  # exactly, not up to rounding
+        return average
+
+    def _cut(self, tensor: Tensor) -> list[Tensor]:
+        tensor, count = tensor.detach(), len(self._rates)
+        if tensor.ndim == 1:
+            return [tensor]
+        return list(tensor.unbind() if count == len(tensor) else tensor.chunk(count))
 
 
 def loss_and_gradient(problem: Problem, weights: Tensor, batch: Any) -> tuple[Tensor, Tensor]:

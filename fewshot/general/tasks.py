@@ -7,6 +7,7 @@ batches, both functions of the problem's seed alone, and examples that are held 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,10 @@ class Task:
         """The problem of a stage and a seed."""
         raise NotImplementedError
 
+    def guessing(self) -> float | None:
+        """The loss of guessing, above which a training has come to nothing; None where there is no such number."""
+        return None
+
     def facts(self) -> dict[str, Any]:
         """What, beside the name, decides the task's problems, as JSON values."""
         raise NotImplementedError
@@ -110,6 +115,11 @@ class Classification(Task):
             train, held_out = train.of_classes(pair), held_out.of_classes(pair)
         return ClassificationProblem(self, train, held_out, seed, batch_size)
 
+    def guessing(self) -> float:
+        """ln C for C classes."""
+        labels = self.examples.parts["train"].labels
+        return math.log(2 if self.classes is not None else int(labels.max()) + 1)
+
     def facts(self) -> dict[str, Any]:
         classes = {stage: list(chosen) for stage, chosen in self.classes.items()} if self.classes else None
         return {"weights": self.net.layout.total, "examples": self.examples.sizes(), "classes": classes}
@@ -130,20 +140,26 @@ class ClassificationProblem(Problem):
         return self.task.net.init(self._generator("init", 0)).to(self.train.labels.device)
 
     def batch(self, step: int) -> Part:
-        epoch, place = divmod(step, len(self.train) // self.batch_size)
-        rows = self._rows(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
-        batch = self.train.take(rows.to(self.train.labels.device))
+        batch = self.train.take(self.rows(step).to(self.train.labels.device))
         inputs = batch.inputs
         if self.task.augment is not None:
             inputs = self.task.augment(inputs, self._generator("augment", step))
         return Part(self.task.examples.view(inputs), batch.labels)
 
+    def rows(self, step: int) -> Tensor:
+        """The training examples of a step's batch, by row [B]; on the CPU."""
+        epoch, place = divmod(step, len(self.train) // self.batch_size)
+        return self._rows(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
+
+    def sampled_rows(self) -> Tensor:
+        """The training examples that `training_score` looks at, by row; on the CPU."""
+        return torch.randperm(len(self.train), generator=self._generator("sample", 0))[: self.sample]
+
     def loss(self, weights: Tensor, batch: Part) -> Tensor:
         return F.cross_entropy(self.task.net(weights, batch.inputs), batch.labels)
 
     def training_score(self, weights: Tensor) -> Score:
-        rows = torch.randperm(len(self.train), generator=self._generator("sample", 0))[: self.sample]
-        return self._score(weights, self.train.take(rows.to(self.train.labels.device)))
+        return self._score(weights, self.train.take(self.sampled_rows().to(self.train.labels.device)))
 
     def held_out_score(self, weights: Tensor) -> Score:
         return self._score(weights, self.held_out)

@@ -18,9 +18,12 @@ class FlatLayout:
         self.total = sum(self.sizes)
 
     def unflatten(self, flat: Tensor) -> dict[str, Tensor]:
-        """Flat weights [total] -> views by name."""
-        pieces = flat.split(self.sizes)
-        return {name: piece.view(shape) for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)}
+        """Flat weights [..., total] -> views by name, each [..., *shape]."""
+        pieces = flat.split(self.sizes, dim=-1)
+        return {
+            name: piece.view(*flat.shape[:-1], *shape)
+            for (name, shape), piece in zip(self.shapes.items(), pieces, strict=True)
+        }
 
     def flatten(self, weights: Mapping[str, Tensor]) -> Tensor:
         """Weights by name -> flat copy [total]."""

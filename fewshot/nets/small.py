@@ -19,6 +19,8 @@ class FlatNet:
     """A classifier without weights of its own."""
 
     layout: FlatLayout
+    stackable: bool = False
+    """Whether `stacked` is known. Convolutions gain nothing from it: grouped ones are slower on CPUs."""
 
     def init(self, generator: torch.Generator) -> Tensor:
         """Initial flat weights [P], on the CPU."""
@@ -37,6 +39,11 @@ class FlatNet:
         """The same from weights by name."""
         raise NotImplementedError
 
+    def stacked(self, weights: Tensor, inputs: Tensor) -> Tensor:
+        """Several networks at once: weights [N, P] and the inputs of each [N, B, ...], or [1, B, ...] of all ->
+        scores [N, B, classes]."""
+        raise NotImplementedError
+
 
 def _layers(**shapes: tuple[int, ...]) -> FlatLayout:
     """Layers with a bias each, from the shapes of their weights."""
@@ -50,6 +57,8 @@ def _kinds(shape: tuple[int, ...]) -> tuple[tuple[str, tuple[int, ...]], ...]:
 class MLP(FlatNet):
     """inputs - hidden - classes with one ReLU: 784-32-10 has 25 450 weights."""
 
+    stackable = True
+
     def __init__(self, inputs: int, hidden: int, classes: int) -> None:
         self.layout = _layers(linear0=(hidden, inputs), linear1=(classes, hidden))
 
@@ -57,6 +66,16 @@ class MLP(FlatNet):
         w = weights
         hidden = F.linear(inputs.flatten(1), w["linear0.weight"], w["linear0.bias"]).relu()
         return F.linear(hidden, w["linear1.weight"], w["linear1.bias"])
+
+    def stacked(self, weights: Tensor, inputs: Tensor) -> Tensor:
+        w = self.layout.unflatten(weights)
+        inputs = inputs.flatten(2).mT  # columns are examples, so that gradients come out as the weights lie
+        bias0, bias1 = w["linear0.bias"].unsqueeze(-1), w["linear1.bias"].unsqueeze(-1)
+        if len(inputs) == len(weights):
+            hidden = torch.baddbmm(bias0, w["linear0.weight"], inputs)
+        else:
+            hidden = (w["linear0.weight"] @ inputs[0]).add_(bias0)  # one large product
+        return torch.baddbmm(bias1, w["linear1.weight"], hidden.relu()).mT
 
 
 class DigitsCNN(FlatNet):

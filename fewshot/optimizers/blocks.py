@@ -25,15 +25,17 @@ def hidden_rows(core: CoordinatewiseOptimizer, rows: int) -> list[Tensor]:
     return [part.T.contiguous() for part in core.init_hidden(rows)]
 
 
-def advance(core: CoordinatewiseOptimizer, state: Tensor, hidden: Sequence[Tensor]) -> Tensor:
+def advance(core: CoordinatewiseOptimizer, state: Tensor, hidden: Sequence[Tensor], block: int = BLOCK) -> Tensor:
     """Step all weights; `hidden` moves on in place.
 
     Args:
+        core: within its `unroll`.
         state: [P, F].
         hidden: each [units, P].
+        block: weights at a time.
 
     Returns:
         The updates, [P].
     """
-    parts = [core.advance_(state[b].T, [h[:, b] for h in hidden]) for b in blocks(len(state), BLOCK)]
+    parts = [core.advance_(state[b].T, [h[:, b] for h in hidden]) for b in blocks(len(state), block)]
     return torch.cat(parts) if parts else state.new_empty(0)

@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
-from miniature import tar_bytes, write_files, write_zip
+from miniature import encoded, pictures, tar_bytes, write_files, write_zip
 
 from data_prep import (
     cifar10,
@@ -22,6 +22,7 @@ from data_prep import (
     tiered_imagenet,
     tiny_imagenet,
 )
+from fewshot.data.store import Dataset
 from fewshot.errors import InputError
 
 FILES = {
@@ -126,3 +127,52 @@ def test_own_archives_of_anything_end_with_the_documented_error(files):
         archive = write_zip(Path(name) / "own.zip", files)
         with pytest.raises(InputError):
             image_folder.main(["--from", str(archive), "--out", name, "--quiet"])
+
+
+FOLDERS = (
+    *("train", "val", "test", "base", "novel", "train2", "images", "masks", "labels", "cat", "dog", "Cat", " cat", "0"),
+    *("session0", "session1", "character01", "class1", "2021-01-02", "$\\frac{$", ".hidden", "a.b"),
+)
+NAMES = (
+    "1.png",
+    "2.jpg",
+    "x",
+    "notes.txt",
+    "train.csv",
+    "val.csv",
+    "test.json",
+    "labels.csv",
+    "1_mask.png",
+    "t.tif",
+    "c.gz",
+)
+PNG = encoded(pictures(1, 8)[0])
+LISTS = (
+    b"filename,label\n1.png,cat\n2.jpg,dog\n",
+    b"cat\ndog\n",
+    b"{}",
+    b"[]",
+    b'{"image_names": [1]}',
+    b"a;b\n1;2;3\n",
+)
+OPTIONS = ("--divide", "--strict", "--skip-bad", "--keep-duplicates")
+paths = st.tuples(st.lists(st.sampled_from(FOLDERS), max_size=3), st.sampled_from(NAMES))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    files=st.dictionaries(
+        paths.map(lambda path: "/".join([*path[0], path[1]])), st.sampled_from([PNG, b"", b"II", *LISTS]), max_size=12
+    ),
+    options=st.lists(st.sampled_from(OPTIONS), unique=True),
+    level=st.sampled_from(["auto", "first", "last", "name"]),
+)
+@example(files={"x": b"II"}, options=[], level="auto")
+def test_trees_of_anything_are_understood_or_refused(files, options, level):
+    with tempfile.TemporaryDirectory() as name:
+        archive = write_zip(Path(name) / "own.zip", files)
+        arguments = ["--from", str(archive), "--data", name, "--quiet", "--jobs", "1", "--image-size", "4"]
+        with contextlib.suppress(InputError):
+            image_folder.main([*arguments, "--class-folder", level, *options])
+            Dataset.open(Path(name) / "own.h5").verify()
+        assert not list(Path(name).glob(".*.partial"))

@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike
 
 from benchmarks.reporting.crossed.analysis import Analysis, difference_of
 from benchmarks.reporting.crossed.missing import worst_case
-from benchmarks.reporting.statistics import holm
 
 
 class Verdict(Enum):
@@ -131,6 +130,23 @@ def decide(
         verdict = _verdict(rejected, found.main.mean * sign > 0, bound < margin)
         verdicts.append(Decision(verdict, p_holm, level, low, high, bound, bound < margin))
     return verdicts
+
+
+def holm(p: ArrayLike) -> np.ndarray:
+    """Holm's step-down correction of the p-values of one family.
+
+    Args:
+        p: [n]; NaN where there is none, which counts for nothing and stays NaN.
+
+    Returns:
+        [n], at least `p` and at most 1: those below α are rejected with a family-wise error rate of at most α.
+    """
+    p = np.asarray(p, dtype=np.float64)
+    order = np.argsort(p)[: np.isfinite(p).sum()]  # NaN is sorted last
+    corrected = np.full(p.shape, np.nan)
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1.0)
+    return corrected
 
 
 def _verdict(rejected: bool, as_claimed: bool, equivalent: bool) -> Verdict:

@@ -44,13 +44,18 @@
 
   function band(line, floor) {
     if (!line.low || line.points) return [];
-    const keep = line.x.map((_, i) => i).filter((i) => line.low[i] !== null && line.high[i] !== null);
-    if (!keep.length) return [];
-    const back = keep.slice().reverse();
-    const raised = (value) => floor === null ? value : Math.max(value, floor);
-    return [{ x: [...keep, ...back].map((i) => line.x[i]), y: [...keep.map((i) => raised(line.high[i])), ...back.map((i) => raised(line.low[i]))],
+    const runs = [];
+    line.x.forEach((_, i) => {
+      if (line.low[i] === null || line.high[i] === null || (floor !== null && line.low[i] <= floor)) return;
+      const last = runs[runs.length - 1];
+      last && last[last.length - 1] === i - 1 ? last.push(i) : runs.push([i]);
+    });
+    return runs.map((keep) => {
+      const back = keep.slice().reverse();
+      return { x: [...keep, ...back].map((i) => line.x[i]), y: [...keep.map((i) => line.high[i]), ...back.map((i) => line.low[i])],
               type: "scatter", mode: "lines", fill: "toself", fillcolor: faded(colour(line), 0.16), line: { width: 0 },
-              hoverinfo: "skip", showlegend: false }];
+              hoverinfo: "skip", showlegend: false };
+    });
   }
 
   function trace(line) {
@@ -78,13 +83,13 @@
   // Plotly reads a little HTML in labels.
   const escaped = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
-  function range(lines, log) {
+  function range(lines, log, ends) {
     const values = lines.flatMap((line) => line.points && line.low ? [...line.y, ...line.low, ...line.high] : line.y).filter((y) => y !== null && (!log || y > 0)).map((y) => log ? Math.log10(y) : y);
     if (!values.length) return undefined;
     let low = Infinity, high = -Infinity;
     for (const value of values) { low = Math.min(low, value); high = Math.max(high, value); }
     const margin = 0.06 * (high - low) || Math.abs(high) * 0.05 || 1;
-    return [low - margin, high + margin];
+    return ends && !log ? [Math.max(low - margin, ends[0]), Math.min(high + margin, ends[1])] : [low - margin, high + margin];
   }
 
   // Plotly's own labels of minor ticks show one digit of several.
@@ -117,7 +122,7 @@
       hoverlabel: { bgcolor: read("--card"), bordercolor: read("--line"), font: { color: read("--ink"), size: 12 }, namelength: -1 },
       dragmode: narrow() ? false : "zoom",
       xaxis: { ...axis, title: { text: folded(panel.x.title), standoff: 8 }, type: logX ? "log" : "linear" },
-      yaxis: { ...axis, title: { text: panel.y.title, standoff: 6 }, type: logY ? "log" : "linear", range: range(lines, logY) } };
+      yaxis: { ...axis, title: { text: panel.y.title, standoff: 6 }, type: logY ? "log" : "linear", range: range(lines, logY, panel.y.ends) } };
     const positive = lines.flatMap((line) => line.points ? [...line.x, ...line.x_low, ...line.x_high] : line.x).filter((x) => x > 0).map(Math.log10);
     if (logX && positive.length) {
       const [low, high] = [positive.reduce((a, b) => Math.min(a, b)), positive.reduce((a, b) => Math.max(a, b))];
@@ -163,8 +168,9 @@
       const lines = shown(chart);
       const logY = panel.y.log && !chart.linear;
       made = layout(chart, panel, lines);
-      const floor = logY && made.yaxis.range ? 10 ** (made.yaxis.range[0] - 1) : null;
-      traces = [...lines.flatMap((line) => band(line, floor)), ...lines.map(trace), ...lines.flatMap(ending)];
+      const floor = logY && made.yaxis.range ? 10 ** made.yaxis.range[0] : null;
+      const banded = new Set(lines.map((line) => line.key)).size <= chart.bands ? lines : [];
+      traces = [...banded.flatMap((line) => band(line, floor)), ...lines.map(trace), ...lines.flatMap(ending)];
     }
     Plotly.react(chart.plot, traces, made, settings);
     chart.drawn = true;
@@ -188,7 +194,8 @@
   function legend(chart) {
     chart.legend.replaceChildren();
     if (chart.form === "forest") return;
-    const lines = chart.panels[chart.panel].lines.filter(passes);
+    const named = new Set();
+    const lines = chart.panels[chart.panel].lines.filter(passes).filter((line) => !named.has(line.key) && named.add(line.key));
     for (const line of lines) {
       const button = element("button", { type: "button", "aria-pressed": String(!chart.hidden.has(line.key)), "data-key": line.key }, swatch(line), line.legend || line.label);
       button.addEventListener("click", () => { chart.hidden.has(line.key) ? chart.hidden.delete(line.key) : chart.hidden.add(line.key); refresh(chart); });

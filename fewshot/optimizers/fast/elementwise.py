@@ -20,7 +20,7 @@ def tanh(x: Tensor) -> Tensor:
 
 def sigmoid_to_tanh_(s: Tensor, out: Tensor | None = None) -> Tensor:
     """From s = σ(2x) to tanh(x), in place unless told where to, as precise as `tanh` says."""
-    # one pass: -1 + 2 s, where `s.mul_(2).sub_(1)` would be two
+    # one pass: -1 + 2 s, where `s.mul_(2).sub_(1)` would be two; without axes, a tensor of the CPU goes with any device
     return torch.add(-torch.ones((), dtype=s.dtype, device="cpu"), s, alpha=2, out=s if out is None else out)
 
 

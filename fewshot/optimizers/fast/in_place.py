@@ -25,7 +25,7 @@ def simple_(x: Tensor, h: Tensor, weight: Tensor, recurrent: Tensor, output: Ten
     Returns:
         [1, rows].
     """
-    z = (2 * recurrent) @ h
+    z = (2 * recurrent) @ h  # twice the sum, as tanh by σ needs it: weights are doubled, since rows are many
     add_product(z, 2 * weight, x, out=z)
     return output @ sigmoid_to_tanh_(z.sigmoid_(), out=h)
 
@@ -35,5 +35,6 @@ def gates_(pre: Tensor, h: Tensor, c: Tensor) -> None:
     take, keep, candidate, show = pre.chunk(4)
     candidate.mul_(2)
     pre.sigmoid_()
+    # What is used up holds what comes next: the rows of i the addend of c', those of g then tanh(c').
     torch.addcmul(take.mul_(sigmoid_to_tanh_(candidate)), keep, c, out=c)
     torch.mul(show, sigmoid_to_tanh_(torch.mul(c, 2, out=candidate).sigmoid_()), out=h)

@@ -27,7 +27,8 @@ _ROWS, _OUTPUTS = 16, 5
 """As in the source."""
 
 NativeStep = Callable[[Tensor, Sequence[Tensor]], Tensor]
-"""As `CoordinatewiseOptimizer.advance_`, to rounding: state [F, rows], hidden each [units, rows] -> updates [rows]."""
+"""As `CoordinatewiseOptimizer.advance_`, to rounding: state [F, rows], hidden each [units, rows] with
+neighbouring rows side by side -> updates [rows]."""
 
 
 @functools.cache
@@ -55,7 +56,7 @@ def _compiled(compiler: str) -> Path:
             made = Path(scratch) / path.name
             command = [compiler, *FLAGS, str(SOURCE), "-o", str(made)]
             subprocess.run(command, capture_output=True, check=True, timeout=120)
-            made.replace(path)
+            made.replace(path)  # at once: other processes find all of it or nothing
     return path
 
 
@@ -126,9 +127,9 @@ def two_layers(
 
 
 def _in_threads(step: NativeStep, state: Tensor, hidden: Sequence[Tensor]) -> Tensor:
-    """The step in as many threads as torch would use."""
+    """The step in as many threads as torch would use; a foreign function runs without the interpreter's lock."""
     rows, threads = state.shape[1], torch.get_num_threads()
-    if threads == 1 or rows < 4096:
+    if threads == 1 or rows < 4096:  # too few to be worth handing over
         return step(state, hidden)
     size = -(-rows // threads)
     parts = [slice(start, start + size) for start in range(0, rows, size)]
@@ -154,6 +155,7 @@ def _scratch(units: int) -> Tensor:
 
 
 def _at(tensor: Tensor | None) -> ctypes.c_void_p:
+    """Its address, which does not keep it alive: the caller does, by a name of its own."""
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 

@@ -63,6 +63,7 @@ class _Read(Function):
         ctx, grad_update: Tensor | None, grad_h: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         x, weight, output, h = ctx.saved_tensors
+        # `grad` becomes that of `known`, which is twice U h': hence the halves here and the doubles below.
         if grad_update is None:
             if grad_h is None:
                 return None, None, None, None, None

@@ -50,6 +50,7 @@ class ScoresResponse(Response):
                 slope = torch.ops.aten.native_layer_norm_backward(
                     x.view_as(flat), flat, rows, mean, inverse, None, None, [True, False, False]
                 )[0]
+                # the derivative of relu by its own output: positive where its input was
                 x = weight.T @ torch.ops.aten.threshold_backward(slope, flat, 0).view_as(x)
             return x.T.view_as(values)
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
+import torch
+from makers import optimized
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from benchmarks.general.command import parse
+from benchmarks.general.experiment import experiment_of
 from benchmarks.general.observe import GeneralObserver
+from benchmarks.general.verdict import how_it_went
 from benchmarks.optimize import main
+from benchmarks.reporting.crossed.speedup import envelope, speed_up
+from benchmarks.reporting.read import rows_of
 from benchmarks.running.record import Record, read_record
-from benchmarks.running.schema import GeneralFacts
+from benchmarks.running.schema import GeneralFacts, GeneralTraining
 from fewshot.console import run_command
+from fewshot.errors import InputError
+from fewshot.general.tasks import open_task
 from fewshot.optimizers import LEARNED
 from fewshot.optimizers.optimizer_file import load_optimizer
 
@@ -120,7 +131,7 @@ def test_same_command_elsewhere_gives_the_same_digest(tmp_path: Path) -> None:
 
 
 def test_hand_designed_run_and_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sgd = run(tmp_path, "--optimizer sgd --training.points 3 --training.validation-problems 1 --steps 20")
+    sgd = run(tmp_path, "--optimizer sgd --training.points 3 --steps 20 --test.initializations 5")
     assert [point.rate for point in sgd.details.grid] == [1e-4, 1e-2, 1.0]
     least = min(sgd.details.grid, key=lambda point: point.validation_loss)
     assert sgd.facts.rate == least.rate
@@ -210,3 +221,91 @@ def test_a_continued_run_repeats_no_point_in_tensorboard(tmp_path: Path) -> None
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [event.step for event in events.Scalars("train/loss")] == [1, 2, 3, 4, 5]
+
+
+def test_training_problems_of_stages_are_disjoint(tmp_path: Path) -> None:
+    command = parse(["--task", "digits_mlp", "--results", str(tmp_path)])
+    experiment = experiment_of(command, 0, open_task("digits_mlp", tmp_path, torch.device("cpu")), torch.device("cpu"))
+    validation, test = (experiment.problems(stage, 100) for stage in ("val", "test"))
+    assert not {p.seed for p in validation} & {p.seed for p in test}
+    weights = torch.stack([p.init() for p in (*validation, *test)])
+    assert len(weights.unique(dim=0)) == 200, "initial weights of all problems differ"
+
+
+def test_every_rate_of_adam_is_kept_on_the_test_problems(tmp_path: Path) -> None:
+    words = "--training.points 4 --training.low 1e-3 --training.high 1 --steps 20 --test.points 5"
+    record = run(tmp_path, f"--optimizer adam {words} --test.initializations 4")
+    found, runs = record.details.envelope, record.results.best.runs
+    assert found.rates == [point.rate for point in record.details.grid]
+    assert found.losses().shape == (4, 4, 5)
+    chosen = found.losses()[found.rates.index(record.facts.rate)]
+    assert chosen.tolist() == [r.test_loss for r in runs], "the rate that is tested is one of them"
+    assert (envelope(found.losses())[:, -1] <= chosen[:, -1]).all()
+    assert speed_up(chosen[:, -1], 20, envelope(found.losses()), found.step).ratio <= 1
+    plain = run(tmp_path, f"--optimizer adam {words} --test.initializations 4 --training.no-envelope")
+    assert plain.details.envelope is None
+    for a, b in zip(plain.results.best.runs, runs, strict=True):
+        assert a.test_loss == pytest.approx(b.test_loss, rel=1e-5)
+    assert run(tmp_path, f"--optimizer sgd {words} --test.initializations 4").details.envelope is None
+
+
+def test_a_diverged_rate_has_no_losses_in_the_envelope(tmp_path: Path) -> None:
+    words = "--optimizer adam --task quadratic --training.low 1 --training.high 1e30 --training.points 2 --steps 20"
+    record = run(tmp_path, f"{words} --test.initializations 3")
+    losses = record.details.envelope.losses()
+    assert np.isfinite(losses[0]).all()
+    assert np.isnan(losses[1, :, -1]).all()
+    assert record.details.border == "lowest"
+
+
+def test_a_rate_at_the_border_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = "--training.low 1e-6 --training.high 1e-5 --training.points 2 --steps 20 --test.initializations 2"
+    record = run(tmp_path, f"--optimizer sgd {words}")
+    assert record.details.border == "highest"
+    assert "1e-05 is the highest of its grid" in capsys.readouterr().err
+
+
+def test_selection_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = run(tmp_path, f"--optimizer simple {SMALL} --training.clamp 1e-9")
+    training, details = record.facts.training, record.details
+    assert training.last_loss == details.validation[-1]["loss"]
+    assert training.best_loss == min(point["loss"] for point in details.validation)
+    assert training.exploded == sum(p["final_loss"] > math.log(10) for p in details.curve) / 3
+    assert training.clipped > 0.9
+    assert record.facts.lipschitz == details.smoothness.lipschitz
+    out = capsys.readouterr().out
+    assert f"converged: validation loss {training.best_loss:.3g}" in out
+    assert "try" in out
+    assert "a --training.clamp above 1e-09" in out
+    assert run(tmp_path, f"--optimizer simple {SMALL} --training.clamp 1e9").facts.training.clipped == 0
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [(0.3, "converged:"), (0.329, "converged:"), (0.331, "not converged:"), (None, "diverged")],
+)
+def test_a_lucky_optimizer_is_called_one(last: float | None, said: str) -> None:
+    training = GeneralTraining(
+        unroll=40, skipped=2, best_unroll=5, best_loss=0.3, last_loss=last, exploded=0.2, clipped=0.94
+    )
+    record = optimized([0.5])
+    config = {**record.facts.config, "training": {"truncation": 20, "horizon": 200, "meta_rate": 1e-3, "clamp": 1.0}}
+    line = how_it_went(msgspec.structs.replace(record.facts, training=training, config=config))
+    assert line is not None
+    assert said in line
+    assert ("early, lucky" in line) == (last is None or last > 0.33) == ("--training.truncation above 20" in line)
+    assert "20% of unrolls exploded; the clamp cut 94% of the meta-gradient" in line
+    assert how_it_went(record.facts) is None, "records before computation 2 do not tell"
+
+
+def test_versions_of_the_computation_are_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "--optimizer sgd --training.points 2 --steps 20 --test.initializations 2"
+    new = run(tmp_path / "new", words)
+    assert new.facts.protocol.computation == 2
+    monkeypatch.setattr("benchmarks.general.base.COMPUTATION", 1)
+    old = run(tmp_path / "old", words)
+    assert old.facts.config_sha256 == new.facts.config_sha256
+    assert old.facts.protocol.sha256 != new.facts.protocol.sha256
+    assert [len(rows_of(records)) for records in ([old, new], [new, new])] == [2, 1]
+    with pytest.raises(InputError, match=r"has version 2 of the computation, this program 1.*--fresh"):
+        run(tmp_path / "new", words)

@@ -268,7 +268,7 @@ def test_only_missing_runs_are_run(finished: Path, tmp_path: Path, tiny_exhibit)
     shutil.rmtree(gone.parent)
     tiny_exhibit(tiny_jobs)
     main(arguments(folder, "--quiet"))
-    assert read_record(gone)["digest"] == digest
+    assert read_record(gone).digest == digest
     assert {path: path.read_bytes() for path in paths if path != gone} == {p: b for p, b in paths.items() if p != gone}
 
 

@@ -5,7 +5,7 @@ from makers import counts, few_shot, optimized
 
 from benchmarks.reporting import read
 from benchmarks.reporting.beside import rows_beside, table_beside
-from benchmarks.reporting.compare import compare
+from benchmarks.reporting.claims import compare
 from benchmarks.running.schema import FewShotFacts
 
 
@@ -37,8 +37,8 @@ def test_a_plain_run_stands_beside_its_smoothed_partners(tmp_path):
     for record in (plain, *smooth):  # whichever was run last
         rows = rows_beside(tmp_path, [record])
         assert sorted(labels(rows)) == expected
-        assert [c.difference.mean for c in compare(rows)] == [4.0, 4.0]
-    assert table_beside(tmp_path, [plain]).count("+4.00 ± 0.00") == 2
+        assert [c.mean for c in compare(rows)] == [4.0, 4.0]
+    assert table_beside(tmp_path, [plain]).count("+4.00 (+4.00 to +4.00)") == 2
 
 
 def test_all_seeds_of_a_partner_are_read(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from makers import few_shot, measured, plausible_few_shot, plausible_general, suite
 from scipy import stats
 
-from benchmarks.reporting.compare import compare
+from benchmarks.reporting.claims import compare
 from benchmarks.reporting.curves import averaged, band, histogram, optimizee_curve, thinned, training_curve
 from benchmarks.reporting.groups import LINES, choose, groups_of
 from benchmarks.reporting.kinds import differences, make_plots
@@ -149,7 +149,7 @@ def test_figures_are_files_with_words_and_units(rows, tmp_path):
         "training-glyphs-5-way-1-shot": ("meta-training episode", "accuracy (%)"),
         "step-sizes-glyphs-5-way-1-shot": ("σ(i)", "σ(f)"),
         "episodes-glyphs-5-way-1-shot": ("accuracy of a test episode (%)", "600 episodes"),
-        "smoothness-digits-mlp-200-steps": ("Lipschitz number 0.04", "sorted by state"),
+        "smoothness-digits-mlp-200-steps": ("0.04 (", "a line a seed"),
         "differences-accuracy": ("percentage points", "digits_mlp, 200 steps", "Holm"),
     }
     names = {f"cost-{group}" for group in ("digits-mlp-200-steps", "glyphs-5-way-1-shot")} | set(expected)
@@ -194,8 +194,7 @@ def test_one_figure_from_plain_arrays(tmp_path):
 
 
 def test_undecided_differences_are_drawn_open():
-    lines = [ForestLine("task", "a − b", 1.0, low, 1.5, "+1") for low in (0.5, -0.5)]
-    assert [line.decided for line in lines] == [True, False]
+    lines = [ForestLine("task", "a − b", 1.0, low, 1.5, "+1", low >= 0) for low in (0.0, -0.5)]
     panel = Panel("accuracy", Axis("points"), Axis(""), forest=lines)
     figure = figure_of(Plot("differences", "forest", "f", "title", "note", "", [[panel]]))
     drawn = [mark.get_markerfacecolor() for mark in figure.axes[0].lines if mark.get_marker() == "s"]
@@ -206,7 +205,7 @@ def test_forest_lines_are_the_comparisons(rows):
     comparisons = compare(rows)
     lines = differences("accuracy", comparisons).panels[0][0].forest
     assert len(lines) == len(comparisons) == 3
-    assert sorted(line.mean for line in lines) == sorted(c.difference.mean for c in comparisons)
+    assert sorted(line.mean for line in lines) == sorted(c.mean for c in comparisons)
     for line in lines:
         assert line.low < line.mean < line.high
 
@@ -220,5 +219,5 @@ def test_crowded_experiments_show_the_best_of_each_method_first():
     assert len(drawn) == LINES
     assert crowd.heading == "digits_mlp, 20 steps (12 of 31 rows)"
     assert any(row.method == "dm" for row in drawn)
-    best = max((row for row in crowd.rows if row.method == "simple"), key=lambda row: row.interval.mean)
+    best = max((row for row in crowd.rows if row.method == "simple"), key=lambda row: row.analysis.mean)
     assert best in drawn

@@ -5,11 +5,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from makers import few_shot, optimized, plausible_few_shot
+from makers import draw, few_shot, optimized, plausible_few_shot
 
 from benchmarks.report import main
-from benchmarks.reporting import inference, read, rows
-from benchmarks.reporting.compare import best_rows, compare
+from benchmarks.reporting import compare as compare_module
+from benchmarks.reporting import read, rows
+from benchmarks.reporting.claims import compare
+from benchmarks.reporting.compare import best_rows
 from benchmarks.reporting.groups import GROUPS, OF_CROWD, OF_CROWDED_DIFFERENCES, choose, groups_of
 from benchmarks.reporting.read import load, rows_of
 from benchmarks.reporting.rows import Row
@@ -36,9 +38,9 @@ def counted(monkeypatch):
     count(records_module, "read_record", "reads again")
     for owner, name in (
         (read, "read_record"),
-        (inference, "signed_rank"),
-        (inference, "mean_interval"),
-        (inference, "pairs_needed"),
+        (compare_module, "contrast"),
+        (compare_module, "more_needed"),
+        (rows, "mean_of"),
         (rows, "apart"),
     ):
         count(owner, name)
@@ -51,24 +53,28 @@ def write_many(folder, count):
 
 
 def test_work_grows_with_records_and_nothing_is_done_twice(tmp_path, counted):
-    """300 records are 30 pairs of rows; a search for power, a test and a digest each once, whatever is written."""
+    """300 records are 30 pairs of rows; a search for power and a digest each once, whatever is written."""
     write_many(tmp_path / "runs", 300)
     counted.clear()
     main([str(tmp_path / "runs"), "--out", str(tmp_path), "--drawn", "1", "--format", "md", "csv", "tex", "html"])
     assert counted["read_record"] == 300
     assert counted["reads again"] == 10  # of the one group that is drawn, once
-    assert counted["signed_rank"] == 30
-    assert counted["pairs_needed"] <= 30
-    assert counted["apart"] == 3  # rows everywhere, rows on one test, tests
-    assert counted["mean_interval"] <= 60 * 2 + 30 + 2 * 30  # of rows, pooled, of pairs, of the best against others
+    assert counted["contrast"] <= 30 + 2 * 30  # of the best against others, for the tables and for the page
+    assert counted["more_needed"] <= 30
+    assert counted["apart"] == 3  # in general, on one test, and tests
+    assert counted["mean_of"] == 60
 
 
-def test_the_best_of_many_rows_costs_no_test(counted):
+def test_the_best_of_many_rows_is_found_by_as_many_differences(counted):
     made = rows_of([optimized(np.arange(5) / 10 + i, core={"hidden_size": i}) for i in range(30)])
     counted.clear()
     assert len(best_rows(made)) == 1
-    assert counted["signed_rank"] == 0
-    assert counted["mean_interval"] <= 30 + 29
+    assert counted["contrast"] == 29
+    assert counted["more_needed"] == 0
+    near = rows_of([optimized(draw(i), core={"hidden_size": i}) for i in range(30)])
+    counted.clear()
+    assert not best_rows(near)
+    assert counted["contrast"] < 29  # the first that is not told apart ends it
 
 
 def test_many_are_read_as_few_are(tmp_path, monkeypatch, capsys):

@@ -11,14 +11,15 @@ from browser import CHROMIUM, Browser
 from makers import COMMIT, ENVIRONMENT, few_shot, general, plausible_few_shot, plausible_general, suite
 
 from benchmarks.reporting.charts import POINTS
-from benchmarks.reporting.claims import judge
-from benchmarks.reporting.compare import compare
+from benchmarks.reporting.claims import compare, judge
+from benchmarks.reporting.crossed.decisions import Verdict
 from benchmarks.reporting.groups import choose, groups_of
 from benchmarks.reporting.kinds import make_plots
 from benchmarks.reporting.layout import Scale, cards_of, scales_of
 from benchmarks.reporting.provenance import provenance
 from benchmarks.reporting.read import rows_of
 from benchmarks.reporting.render_html import to_html
+from benchmarks.reporting.wording import ends, said
 from fewshot.registry import Plugin
 
 VOID = {"meta", "link", "input", "br", "hr", "img"}
@@ -113,30 +114,30 @@ def test_headings_captions_and_scopes(text):
 def test_numbers_are_those_of_the_rows(records, text):
     rows, words = rows_of(records), Page(text).words()
     for row in rows:
-        interval = row.interval
-        assert f"{interval.mean:.2f} ± {interval.half_width:.2f}" in words
+        assert f"{row.analysis.mean:.2f} ± {row.analysis.half_width():.2f}" in words
     for comparison in compare(rows):
-        difference = comparison.difference
-        shown = f"{difference.mean:+.2f} ± {difference.half_width:.2f}".replace("-", "−")
+        shown = f"{comparison.mean:+.2f} {ends(comparison.low, comparison.high, 'accuracy')}".replace("-", "−")
         assert shown in words
     assert "1 run failed" in words
-    assert "(1 failed)" in words
-    assert "diverged)" in words
+    assert "(1 failed; at worst" in words
+    assert "2 diverged; at worst" in words
 
 
 def test_verdicts_come_first_and_say_what_was_found(records, text):
     rows = rows_of(records)
-    verdicts = judge(rows)
+    judgements = judge(rows)
     page = Page(text)
     words = page.words()
     assert [section["id"] for section in page.all("section")] == ["verdicts", "results", "charts", "runs"]
-    for verdict in verdicts:
-        assert verdict.claim.text in words
-    decided = sum(verdict.verdict == "supported" for verdict in verdicts)
-    assert f"{decided} supported" in words
-    assert sum(len(card.verdicts) for card in cards_of(verdicts)) == len(verdicts)
-    undecided = next(v for v in verdicts if v.verdict == "not decided" and v.comparison.more)
-    assert f"{undecided.comparison.more:,} more {undecided.comparison.difference.unit}" in words
+    for judgement in judgements:
+        assert judgement.claim.text in words
+    for verdict in Verdict:
+        count = sum(judgement.verdict is verdict for judgement in judgements)
+        assert (f"{count} {verdict.value} " in words) == bool(count)
+    assert sum(len(card.judgements) for card in cards_of(judgements)) == len(judgements)
+    assert sum(j.verdict is Verdict.NOT_DECIDED for j in judgements) > 3
+    for judgement in judgements:
+        assert said(judgement.comparison).missing in words
     assert "Smoothed SIB is better than SIB" in words
 
 
@@ -290,7 +291,7 @@ def test_metrics_and_scales_are_switched(browser):
 def test_values_are_shown_under_the_mouse(browser):
     load(browser)
     show(browser)
-    browser.run(f"Plotly.Fx.hover(document.querySelector('{CURVES} .plot'), [{{curveNumber: 10, pointNumber: 5}}])")
+    browser.run(f"Plotly.Fx.hover(document.querySelector('{CURVES} .plot'), [{{curveNumber: 2, pointNumber: 5}}])")
     shown = f"document.querySelector('{CURVES} .plot .hoverlayer').textContent"
     browser.wait(f"{shown}.includes('[')")
     assert "]" in browser.run(shown)

@@ -26,19 +26,32 @@ def test_one_seed_has_the_interval_over_episodes():
     (line,) = frame.to_dict("records")
     assert line["value"] == pytest.approx(sample.mean())
     assert line["half_width"] == pytest.approx((high - low) / 2)
-    assert (line["n"], line["unit"], line["problems"], line["seeds"]) == (50, "episodes", 50, 1)
+    assert (line["over"], line["one_model"], line["seeds"]) == ("50 episodes, one trained model", True, 1)
     assert np.isnan(line["difference"])
 
 
-def test_several_seeds_have_the_interval_over_their_means():
+def test_several_seeds_have_the_interval_over_seeds_and_episodes():
+    """Worked out here, by the formula of docs/statistics.md, with its floor."""
     records = [few_shot(counts(seed), seed=seed) for seed in range(4)]
     (line,) = to_frame(rows_of(records)).to_dict("records")
-    means = [percent(counts(seed)).mean() for seed in range(4)]
-    assert line["value"] == pytest.approx(np.mean(means))
-    assert line["half_width"] == pytest.approx(stats.t.ppf(0.975, 3) * stats.sem(means))
-    everything = np.concatenate([percent(counts(seed)) for seed in range(4)])
-    assert line["pooled_half_width"] == pytest.approx(stats.t.ppf(0.975, 199) * stats.sem(everything))
-    assert (line["n"], line["unit"], line["seeds"]) == (4, "seeds", 4)
+    y = np.array([percent(counts(seed)) for seed in range(4)])
+    assert line["value"] == pytest.approx(y.mean())
+    assert line["half_width"] == pytest.approx(_half_width(y))
+    assert (line["over"], line["one_model"], line["seeds"]) == ("4 seeds × 50 episodes", False, 4)
+
+
+def _half_width(y, confidence=0.95):
+    s, e = y.shape
+    seeds, problems = y.mean(axis=1, keepdims=True), y.mean(axis=0, keepdims=True)
+    df_s, df_p, df_sp = s - 1, e - 1, (s - 1) * (e - 1)
+    ms_s = e * ((seeds - y.mean()) ** 2).sum() / df_s
+    ms_p = s * ((problems - y.mean()) ** 2).sum() / df_p
+    ms_sp = ((y - seeds - problems + y.mean()) ** 2).sum() / df_sp
+    bracket = ms_s + ms_p - ms_sp
+    spreads = [(bracket, bracket**2 / (ms_s**2 / df_s + ms_p**2 / df_p + ms_sp**2 / df_sp))]
+    if bracket < max(ms_s, ms_p):
+        spreads = [(ms_s, df_s), (ms_p, df_p)]
+    return max(stats.t.ppf((1 + confidence) / 2, df) * (v / (s * e)) ** 0.5 for v, df in spreads)
 
 
 def test_differences_are_paired_by_episode_and_seed():
@@ -47,11 +60,13 @@ def test_differences_are_paired_by_episode_and_seed():
     records = [few_shot(c, seed=s) for s, c in plain.items()]
     records += [few_shot(c, "smooth", seed=s) for s, c in smooth.items()]
     line = to_frame(rows_of(records)).to_dict("records")[1]
-    pairs = [percent(smooth[seed]) - percent(plain[seed]) for seed in (1, 2)]
-    means = [p.mean() for p in pairs]
-    assert line["difference"] == pytest.approx(np.mean(means))
-    assert line["difference_half_width"] == pytest.approx(stats.t.ppf(0.975, 1) * stats.sem(means))
-    assert line["p"] == pytest.approx(stats.wilcoxon(np.mean(pairs, axis=0)).pvalue)
+    pairs = np.array([percent(smooth[seed]) - percent(plain[seed]) for seed in (1, 2)])
+    half, narrower = _half_width(pairs), _half_width(pairs, 0.9)
+    assert line["difference"] == pytest.approx(pairs.mean())
+    assert (line["low"], line["high"]) == pytest.approx((pairs.mean() - half, pairs.mean() + half))
+    assert (line["p"] < 0.05) == (half < abs(pairs.mean()))
+    assert line["no_larger_than"] == pytest.approx(abs(pairs.mean()) + narrower)
+    assert (line["difference_over"], line["family"]) == ("2 seeds × 50 episodes", "table2")
 
 
 def test_only_rows_on_the_same_episodes_are_compared():
@@ -66,7 +81,8 @@ def test_failures_are_counted_and_never_averaged():
     records = [few_shot(counts(0), seed=0), few_shot([], seed=1, failed=True)]
     (line,) = to_frame(rows_of(records)).to_dict("records")
     assert line["value"] == pytest.approx(percent(counts(0)).mean())
-    assert (line["seeds"], line["failed"], line["unit"]) == (1, 1, "episodes")
+    assert (line["seeds"], line["failed"], line["over"]) == (1, 1, "50 episodes, one trained model")
+    assert line["worst"] == pytest.approx((percent(counts(0)).mean() + percent(counts(0)).min()) / 2)
     text = to_text(to_frame(rows_of([few_shot([], failed=True)])))
     assert "failed" in text
     assert "nan" not in text

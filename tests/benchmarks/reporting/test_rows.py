@@ -6,8 +6,10 @@ import pytest
 from makers import counts, draw, few_shot, general, measured, optimized, source
 from scipy import stats
 
-from benchmarks.reporting.claims import NOT_DECIDED, judge
-from benchmarks.reporting.compare import compare, compare_pairs, difference, margin
+from benchmarks.reporting.claims import compare, judge
+from benchmarks.reporting.compare import Pair, compare_pairs, difference
+from benchmarks.reporting.crossed.analysis import mean_of
+from benchmarks.reporting.crossed.decisions import Verdict
 from benchmarks.reporting.groups import choose, groups_of
 from benchmarks.reporting.kinds import make_plots
 from benchmarks.reporting.read import load, rows_of
@@ -31,9 +33,9 @@ def test_general_rows_hold_the_last_value_of_every_initialization():
         "regularizer": "none",
     }
     assert row.problem == "initializations"
-    interval = row.interval
-    assert interval is not None
-    assert (interval.mean, interval.n) == (pytest.approx(80), 3)
+    assert row.analysis is not None
+    assert (row.analysis.mean, row.analysis.problems) == (pytest.approx(80), 3)
+    assert row.analysis.one_model
 
 
 def test_a_task_without_accuracy_has_its_loss():
@@ -43,7 +45,7 @@ def test_a_task_without_accuracy_has_its_loss():
     assert not plain.higher_is_better
     better = rows_of([optimized([None] * 4, "smooth", optimizer="dm")])[0]
     assert better.values[0].shape == (4,)
-    assert difference(smooth, plain).mean == 0
+    assert difference(smooth, plain).main.mean == 0
 
 
 def test_diverged_runs_keep_their_place_and_are_never_averaged():
@@ -52,15 +54,17 @@ def test_diverged_runs_keep_their_place_and_are_never_averaged():
     rows = rows_of([smooth, plain])
     assert np.isnan(rows[0].values[0][1])
     assert rows[0].diverged == 1
-    assert rows[0].interval.mean == pytest.approx(60)
+    assert rows[0].analysis.mean == pytest.approx(60)
+    assert rows[0].worst.mean == pytest.approx((70 + 50 + 50 + 60) / 4)
     found = difference(rows[1], rows[0])
-    assert found.mean == pytest.approx((10 + 20) / 2)
-    assert (found.n, found.dropped, found.unit) == (2, 2, "initializations")
+    assert found.main.mean == pytest.approx((10 + 20) / 2)
+    assert found.worst.mean == pytest.approx((10 + 30 + 20 - 10) / 4)
+    assert (found.main.problems, found.missing, found.main.over) == (2, (1, 1), "problems")
 
 
 def test_all_diverged_is_no_number():
     rows = rows_of([optimized([0.5, 0.5], diverged={0, 1}), optimized([0.6, 0.7], "smooth")])
-    assert rows[0].interval is None
+    assert rows[0].analysis is None
     assert difference(rows[1], rows[0]) is None
     assert compare(rows) == []
 
@@ -69,8 +73,8 @@ def test_a_seed_that_diverged_everywhere_is_no_unit():
     records = [optimized(draw(s), seed=s, diverged={0, 1, 2, 3, 4} if s == 1 else ()) for s in range(3)]
     (row,) = rows_of(records)
     means = [100 * draw(s).mean() for s in (0, 2)]
-    assert row.interval.n == 2
-    assert row.interval.mean == pytest.approx(np.mean(means))
+    assert (row.analysis.sides[0].seeds, row.analysis.seeds_left_out) == (2, 1)
+    assert row.analysis.mean == pytest.approx(np.mean(means))
 
 
 def test_a_hand_designed_row_is_paired_with_every_seed():
@@ -80,10 +84,31 @@ def test_a_hand_designed_row_is_paired_with_every_seed():
     assert adam.hand_designed
     means = [100 * (draw(s) - draw(9)).mean() for s in (0, 1, 2)]
     found = difference(smooth, adam)
-    assert found.mean == pytest.approx(np.mean(means))
-    assert found.half_width == pytest.approx(stats.t.ppf(0.975, 2) * stats.sem(means))
-    assert (found.n, found.unit) == (3, "seeds")
-    assert difference(adam, smooth).mean == pytest.approx(-np.mean(means))
+    assert found.main.mean == pytest.approx(np.mean(means))
+    assert (found.main.sides[0].seeds, found.main.problems, found.main.one_model) == (3, 5, False)
+    crossed = [100 * (draw(s) - draw(9)) for s in (0, 1, 2)]
+    assert found.main.half_width() == pytest.approx(mean_of(crossed).half_width())
+    assert difference(adam, smooth).main.mean == pytest.approx(-np.mean(means))
+
+
+def test_seeds_that_two_rows_do_not_share_are_unrelated():
+    """Of those that they share only these count; a failed one has no value, and is counted."""
+    plain = [optimized(draw(s), seed=s) for s in (0, 1, 2)]
+    shared = [optimized(draw(s + 5), "smooth", seed=s) for s in (1, 2, 3)]
+    rows = rows_of([*plain, *shared])
+    assert difference(rows[1], rows[0]).main.mean == pytest.approx(
+        100 * np.mean([draw(s + 5) - draw(s) for s in (1, 2)])
+    )
+    others = [optimized(draw(s + 5), "smooth", seed=s) for s in (3, 4)]
+    rows = rows_of([*plain, *others])
+    found = difference(rows[1], rows[0]).main
+    assert [side.seeds for side in found.sides] == [2, 3]
+    assert found.mean == pytest.approx(100 * (np.mean([draw(8), draw(9)]) - np.mean([draw(0), draw(1), draw(2)])))
+    failed = [*plain, shared[0], optimized([], "smooth", seed=2, failed=True, initializations=5)]
+    rows = rows_of(failed)
+    found = difference(rows[1], rows[0])
+    assert found.missing == (5, 0)
+    assert found.main.mean == pytest.approx(100 * np.mean(draw(6) - draw(1)))
 
 
 def test_transferred_rows_pool_the_seeds_of_their_source():
@@ -93,7 +118,7 @@ def test_transferred_rows_pool_the_seeds_of_their_source():
     assert [sorted(row.values) for row in rows] == [[0, 1, 2], [0, 1, 2]]
     assert rows[0].labels["source"] == "mnist_mlp"
     (comparison,) = compare(rows)
-    assert comparison.difference.n == 3
+    assert comparison.contrast.main.sides[0].seeds == 3
     other_task = rows_of([*plain, optimized(draw(0), transfer=source(0, task="digits_mlp"))])
     assert len(other_task) == 2
 
@@ -113,17 +138,17 @@ def test_the_later_of_two_records_of_a_seed_counts():
         assert len(row.records) == 1
 
 
-def test_holm_within_a_table():
+def test_holm_within_a_claim_or_else_a_table():
     rows = []
     for i, task in enumerate(("a", "b")):
         rows += rows_of([optimized(draw(i, 12), task=task), optimized(draw(i + 5, 12), "smooth", task=task)])
-    rows += rows_of([optimized(draw(7, 12), optimizer="dm"), optimized(draw(8, 12), "smooth", optimizer="dm")])
+    rows += rows_of([optimized(draw(7, 12), optimizer="dm"), optimized(draw(8, 12), "theirs", optimizer="dm")])
     found = compare(rows)
-    assert [c.family for c in found] == ["table1", "table1", "general"]
-    first, second = sorted(found[:2], key=lambda c: c.difference.p)
-    assert first.p == pytest.approx(min(1, 2 * first.difference.p))
-    assert second.p == pytest.approx(min(1, max(2 * first.difference.p, second.difference.p)))
-    assert found[2].p == found[2].difference.p
+    assert [c.pair.family for c in found] == ["table1-smooth", "table1-smooth", "general"]
+    first, second = sorted(found[:2], key=lambda c: c.contrast.p)
+    assert first.decision.p == pytest.approx(min(1, 2 * first.contrast.p))
+    assert second.decision.p == pytest.approx(min(1, max(2 * first.contrast.p, second.contrast.p)))
+    assert found[2].decision.p == found[2].contrast.p
 
 
 def test_decided_follows_the_interval_and_power_says_what_is_missing():
@@ -134,13 +159,14 @@ def test_decided_follows_the_interval_and_power_says_what_is_missing():
     assert undecided.better is None
     effect = 1.0 / np.std([1, 2, 3, -1, 0], ddof=1)
     powers = {n: _power(effect, n) for n in range(2, 60)}
-    assert undecided.more == min(n for n, p in powers.items() if p >= 0.8) - 5
+    assert undecided.more.problems == min(n for n, p in powers.items() if p >= 0.8) - 5
+    assert undecided.more.seeds is None
     (decided,) = compare(rows_of([plain, optimized([0.61, 0.62, 0.63, 0.6, 0.6], "smooth")]))
-    assert (decided.better, decided.more) == (True, 0)
+    assert (decided.better, decided.more.problems) == (True, None)
     (worse,) = compare(rows_of([plain, optimized([0.41, 0.42, 0.43, 0.4, 0.4], "smooth")]))
     assert worse.better is False
     (one,) = compare(rows_of([optimized([0.5]), optimized([0.6], "smooth")]))
-    assert (one.decided, one.more) == (False, None)
+    assert (one.decided, one.more.problems) == (False, None)
 
 
 def _power(effect, n):
@@ -150,7 +176,7 @@ def _power(effect, n):
 
 def test_pairs_without_a_common_problem_are_left_out():
     rows = rows_of([optimized(draw(0)), optimized(draw(0), which="q")])
-    assert compare_pairs([("x", rows[0], rows[1])]) == []
+    assert compare_pairs([Pair("x", rows[0], rows[1])]) == []
 
 
 def test_records_of_other_layouts_are_named_and_left_out(tmp_path, capsys):
@@ -189,11 +215,10 @@ def test_runs_of_other_numbers_of_problems_are_no_pair():
     for count in (1, 4):
         rows = rows_of([plain, optimized([0.6] * count, "smooth", initializations=5)])
         assert difference(rows[1], rows[0]) is None
-        assert margin(rows[1], rows[0]) is None
         assert compare(rows) == []
         assert not to_frame(rows)["best"].any()
         (verdict,) = [v for v in judge(rows) if v.key == "table1-smooth"]
-        assert verdict.verdict == NOT_DECIDED
+        assert verdict.verdict is Verdict.NOT_DECIDED
         assert f"runs of {count}, 5 initializations on one test" in judged(verdict)
 
 

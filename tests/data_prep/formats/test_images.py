@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.formats.images import decode, decode_many
+from data_prep.formats.decoding import decode_many
+from data_prep.formats.images import decode
 from fewshot.errors import InputError
 
 PIXELS = np.random.Generator(np.random.Philox(3)).integers(0, 256, (6, 9, 3), np.uint8)

@@ -89,7 +89,7 @@ def test_meta_gradient_is_that_of_a_plain_loop(name: str, recompute: bool) -> No
     if core.state_size == 1:
         regularizer = Smoothness(SmoothOptions(weight=3.0, radius=1.0, maximum="endpoints"))
     problems = [TASK.problem("train", seed, 8) for seed in (1, 2)]
-    teacher = hand_designed("adam", 0.05)
+    teacher = hand_designed("adam", 0.05, 20)
     ours = Imitation(core, regularizer, problems, 0, recompute=recompute, teacher=teacher)
     loops = [by_loop(core, seed, regularizer, [3, 4]) for seed in (1, 2)]
     for length, parts in zip([3, 4], zip(*loops, strict=True), strict=True):
@@ -110,7 +110,7 @@ def test_every_regularizer_has_its_part(regularizer: str) -> None:
     chosen = kind(kind.Options(**({} if kind.Options is NoOptions else {"weight": 2.0})))
     core: Any = chosen.attach(make())
     problems = [TASK.problem("train", 1, 8)]
-    found = Imitation(core, chosen, problems, 0, teacher=hand_designed("adam", 0.05)).truncation([1.0] * 3)
+    found = Imitation(core, chosen, problems, 0, teacher=hand_designed("adam", 0.05, 20)).truncation([1.0] * 3)
     torch.testing.assert_close(found.surrogate.detach(), found.loss.sum() + found.penalty.sum())
     assert (found.penalty.sum() > 0) == (regularizer not in ("none", "spectral"))
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.reporting.crossed.analysis import Analysis
-from benchmarks.reporting.crossed.decisions import Contrast, Verdict, contrast, decide
+from benchmarks.reporting.crossed.decisions import Contrast, Verdict, contrast, decide, holm
 from benchmarks.reporting.crossed.missing import worst_case
 
 numbers = st.tuples(st.floats(-8, 8), st.floats(0.1, 3), st.floats(1, 200))
@@ -42,6 +42,14 @@ def test_a_decided_difference_may_be_practically_nothing():
     found = one(contrast_of(0.1, 0.01))
     assert (found.verdict, found.equivalent) == (Verdict.SUPPORTED, True)
     assert found.no_larger_than == pytest.approx(0.1 + 0.0166, abs=1e-4)
+
+
+def test_holm_by_hand():
+    """Sorted 0.005, 0.01, 0.03, 0.04 times 4, 3, 2, 1 is 0.02, 0.03, 0.06, 0.04, and never falls."""
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(holm([0.01, np.nan, 0.6]), [0.02, np.nan, 0.6])
+    np.testing.assert_array_equal(holm([0.9, 0.8]), [1.0, 1.0])
+    assert holm([]).shape == (0,)
 
 
 def test_holms_steps_by_hand():

@@ -1,0 +1,44 @@
+"""How meta-training went, in a line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.running.schema import LUCKY, GeneralFacts, GeneralTraining
+
+MUCH = 0.5
+"""A clamp that cuts more of the meta-gradient than this leaves little but signs."""
+MANY = 0.1
+"""Share of exploded unrolls that is worth a word."""
+
+
+def how_it_went(facts: GeneralFacts) -> str | None:
+    """Whether meta-training converged, what it clipped, and what to change.
+
+    None where nothing was meta-trained, it failed, or its record is too old to tell.
+    """
+    training = facts.training
+    if training is None or training.best_loss is None or training.lucky is None:
+        return None
+    last = "diverged" if training.last_loss is None else f"{training.last_loss:.3g}"
+    found = f"{'not converged' if training.lucky else 'converged'}: validation loss {training.best_loss:.3g} at its"
+    found += f" best (unroll {training.best_unroll:,} of {training.unroll:,}), {last} at last"
+    if training.lucky:
+        found += f", more than {LUCKY - 1:.0%} worse, so that the best is an early, lucky one"
+    if training.exploded is not None:
+        found += f"; {training.exploded:.0%} of unrolls exploded"
+    found += f"; the clamp cut {training.clipped:.0%} of the meta-gradient"
+    changes = _changes(training, facts.config["training"])
+    return f"seed {facts.seed}: {found}" + (f"; try {' or '.join(changes)}" if changes else "")
+
+
+def _changes(training: GeneralTraining, options: dict[str, Any]) -> list[str]:
+    """Options that may help, as words of a command line."""
+    changes = []
+    if training.lucky and options["truncation"] < options["horizon"]:
+        changes.append(f"a --training.truncation above {options['truncation']}")
+    if training.lucky or (training.exploded or 0) > MANY:
+        changes.append(f"a --training.meta-rate below {options['meta_rate']:g}")
+    if (training.clipped or 0) > MUCH:
+        changes.append(f"a --training.clamp above {options['clamp']:g}")
+    return changes
