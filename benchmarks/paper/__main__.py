@@ -42,6 +42,8 @@ class PaperCommand(Places):
     """Of meta-training; None: the exhibit's own."""
     also: tuple[str, ...] = ()
     """Datasets whose optional runs are to be made, such as omniglot for table3; finished ones are shown anyway."""
+    initializations: int | None = None
+    """Test problems of the general track; None: as many as `benchmarks.optimize` takes."""
     dry_run: bool = False
     """Print the plan, and do nothing."""
     out: Path | None = None
@@ -56,6 +58,8 @@ class PaperCommand(Places):
             raise InputError(f"workers is {self.workers}; it must be at least 1")
         if self.seeds is not None:
             check_seeds(self.seeds)
+        if self.initializations is not None and self.initializations < 1:
+            raise InputError(f"initializations is {self.initializations}; it must be at least 1")
 
     @property
     def places(self) -> Places:
@@ -71,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     exhibit = EXHIBITS.find(command.name)[command.scale]
     title = exhibit.title(command.name, command.scale)
     jobs = exhibit.jobs(exhibit.seeds if command.seeds is None else command.seeds)
+    if command.initializations is not None:
+        jobs = [job.on_problems(command.initializations) for job in jobs]
     plan = make_plan(jobs, command.places, command.also)
     say(f"# {title}\n\n{plan.table()}\n\n{_summary(plan, command.workers)}")
     if plan.unprepared:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.paper.jobs import FewShotJob, Job, OptimizeJob, PretrainJob, TransferJob
-from fewshot.general.hand_designed import HAND_DESIGNED
 from fewshot.registry import Registry
 
 Seeds = Sequence[int]
 REGULARIZERS = ("none", "smooth", "l2", "orthogonal", "spectral")
 PLAIN_AND_SMOOTH = ("none", "smooth")
+PAPERS = ("sgd", "sgdm", "adam", "amsgrad", "rmsprop")
+"""Hand-designed optimizers of the paper."""
 QUICK, FULL = "quick", "full"
 QUICK_LABEL = "quick-scale analogue, not the paper's protocol"
 
@@ -59,7 +60,7 @@ def transferred(
 
 
 def hand_designed(
-    task: str, steps: int, guess: float, names: Sequence[str] = tuple(HAND_DESIGNED), optional: bool = False
+    task: str, steps: int, guess: float, names: Sequence[str] = PAPERS, optional: bool = False
 ) -> list[Job]:
     """Hand-designed optimizers, their rates chosen for the task and its number of steps."""
     words = ("--task", task, "--steps", str(steps))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import tyro
 
@@ -82,6 +82,10 @@ class Job:
         plugins = [word for plugin in places.plugin for word in ("--plugin", plugin)]
         run = [*self.words, "--seeds", str(self.seed), "--quiet", *plugins]
         return [*run, "--results", str(places.results), "--data", str(places.data)]
+
+    def on_problems(self, count: int) -> Self:
+        """The same with another number of test problems, where that can be chosen."""
+        return self
 
     @property
     def kind(self) -> tuple[Any, ...]:
@@ -186,6 +190,9 @@ class OptimizeJob(Job):
 
     module = "benchmarks.optimize"
 
+    def on_problems(self, count: int) -> Self:
+        return replace(self, words=(*self.words, "--test.initializations", str(count)))
+
     @property
     def command(self) -> general.GeneralCommand:
         """As its own parser reads it."""
@@ -220,6 +227,9 @@ class TransferJob(OptimizeJob):
     """
 
     source: OptimizeJob = field(kw_only=True)
+
+    def on_problems(self, count: int) -> Self:
+        return replace(super().on_problems(count), source=self.source.on_problems(count))
 
     def arguments(self, places: Places) -> list[str]:
         evaluated = self.source.record_path(places)

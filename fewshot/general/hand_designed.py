@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from fewshot.general.evaluate import Curve, train
 from fewshot.general.stepping import StepperFactory, TorchStepper
 from fewshot.general.tasks import Problem
 from fewshot.general.together import networks_at_once
+from fewshot.optimizers.coordinatewise import OMITTED_DEFAULT
 from fewshot.registry import Registry
 
 HAND_DESIGNED: Registry[Callable[..., torch.optim.Optimizer]] = Registry("hand-designed optimizer")
@@ -52,7 +53,7 @@ class GridOptions:
     validation_problems: int = 5
     """Fixed initializations; the rate with the least mean loss on the validation split after `test.steps` is tested.
     At least 3."""
-    envelope: bool = True
+    envelope: bool = field(default=True, metadata=OMITTED_DEFAULT)
     """Of `adam`: train the test problems with every rate of the grid and keep the losses, for speed-ups over it."""
 
     def __post_init__(self) -> None:
