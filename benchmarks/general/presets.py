@@ -43,9 +43,9 @@ def quick(base: GeneralConfig) -> GeneralConfig:
 
 
 def stable(base: GeneralConfig) -> GeneralConfig:
-    """Meta-training of small networks that converges: its last optimizer is about as good as its best one.
+    """For networks of a few thousand weights: long truncations, small steps of meta-training, explosions left out.
 
-    Truncations are long, no step of meta-training is large, and what explodes is left out.
+    A first setting: nothing of it is chosen on validation yet.
     """
     if not base.learned:
         return quick(base)

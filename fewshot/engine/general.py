@@ -65,8 +65,9 @@ class UnrollProgress(Progress):
         return self.cut / max(1, self.meta_steps)
 
     def exploded(self, guessing: float) -> float:
-        """Share of unrolls, of imitation not counted, that ended above the loss of guessing or were given up."""
-        high = sum(point["final_loss"] > guessing for point in self.curve)
+        """Share of unrolls, of imitation not counted, that ended above the loss of guessing, lost a network on the way,
+        or were given up."""
+        high = sum(point["final_loss"] > guessing or point.get("lost", 0) > 0 for point in self.curve)
         return (high + self.skipped) / max(1, len(self.curve) + self.skipped)
 
 

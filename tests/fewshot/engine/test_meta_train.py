@@ -254,6 +254,7 @@ def test_the_curve_says_how_many_networks_were_lost() -> None:
     curve = running.run(Quiet()).curve
     assert [point["lost"] for point in curve] == [2.0] * 6  # both, in the second truncation
     assert running.progress.skipped == 0
+    assert running.progress.exploded(math.inf) == 1.0, "though none ends high"
 
 
 @pytest.mark.parametrize(
