@@ -21,15 +21,17 @@ def how_it_went(facts: GeneralFacts) -> str | None:
     if training is None or training.best_loss is None or training.lucky is None:
         return None
     last = "diverged" if training.last_loss is None else f"{training.last_loss:.3g}"
-    found = f"{'not converged' if training.lucky else 'converged'}: validation loss {training.best_loss:.3g} at its"
-    found += f" best (unroll {training.best_unroll:,} of {training.unroll:,}), {last} at last"
+    words = f"{'not converged' if training.lucky else 'converged'}: validation loss {training.best_loss:.3g} at its"
+    words += f" best (unroll {training.best_unroll:,} of {training.unroll:,}), {last} at last"
     if training.lucky:
-        found += f", more than {LUCKY - 1:.0%} worse, so that the best is an early, lucky one"
+        words += f", more than {LUCKY - 1:.0%} worse, so that the best is an early, lucky one"
     if training.exploded is not None:
-        found += f"; {training.exploded:.0%} of unrolls exploded"
-    found += f"; the clamp cut {training.clipped:.0%} of the meta-gradient"
-    changes = _changes(training, facts.config["training"])
-    return f"seed {facts.seed}: {found}" + (f"; try {' or '.join(changes)}" if changes else "")
+        words += f"; {training.exploded:.0%} of unrolls exploded"
+    options = facts.config["training"]
+    what = "meta-steps" if options.get("clip") == "norm" else "the meta-gradient"
+    words += f"; the clamp cut {training.clipped:.0%} of {what}"
+    changes = _changes(training, options)
+    return f"seed {facts.seed}: {words}" + (f"; try {' or '.join(changes)}" if changes else "")
 
 
 def _changes(training: GeneralTraining, options: dict[str, Any]) -> list[str]:
@@ -39,6 +41,6 @@ def _changes(training: GeneralTraining, options: dict[str, Any]) -> list[str]:
         changes.append(f"a --training.truncation above {options['truncation']}")
     if training.lucky or (training.exploded or 0) > MANY:
         changes.append(f"a --training.meta-rate below {options['meta_rate']:g}")
-    if (training.clipped or 0) > MUCH:
+    if (training.clipped or 0) > MUCH and options.get("clip") != "norm":  # Adam cares little for a norm
         changes.append(f"a --training.clamp above {options['clamp']:g}")
     return changes
