@@ -242,9 +242,19 @@ def test_a_changed_record_is_refused(folders):
 
 def test_a_record_of_another_dataset_file_is_not_shown(folders):
     main([*TINY, *folders])
+    with writing(Path(folders[1]) / "tiny.h5", "tiny", [], "none") as writer:
+        for split in ("train", "val", "test"):
+            writer.add_split(split, {f"{split}{c}": 12 for c in range(5)}, (16, 16, 1))
+            writer.write(split, 0, np.zeros((60, 16, 16, 1), np.uint8), [f"{split}/{i}" for i in range(60)])
+    with pytest.raises(InputError, match="another version of tiny; run again with --fresh"):
+        main([*TINY, *folders])
+
+
+def test_a_dataset_that_is_not_what_it_claims_is_refused(folders):
+    main([*TINY, *folders])
     with h5py.File(Path(folders[1]) / "tiny.h5", "r+") as file:
         file.attrs["fingerprint"] = "0" * 64
-    with pytest.raises(InputError, match="another version of tiny; run again with --fresh"):
+    with pytest.raises(InputError, match=r"tiny\.h5 is damaged: fingerprint"):
         main([*TINY, *folders])
 
 

@@ -49,7 +49,8 @@ def test_a_step_in_place_has_the_bits_of_the_forward_pass(name, options, rows):
 @pytest.mark.parametrize(("name", "options"), CORES)
 def test_steppers_have_the_bits_of_forward_passes(name, options, size, threads, monkeypatch):
     core, rows, before = make(name, options), 36_001, torch.get_num_threads()
-    monkeypatch.setattr(blocks, "BLOCK", size)
+    for name_of_size in ("BLOCK", "CPU_BLOCK"):
+        monkeypatch.setattr(blocks, name_of_size, size)
     weights = torch.randn(rows, generator=torch.Generator().manual_seed(4))
     stepper, now, memory = LearnedStepper(core, weights), weights, core.features.init(weights)
     hidden = [core.init_hidden(len(part)) for part in weights.split(size)]
