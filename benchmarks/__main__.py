@@ -5,6 +5,7 @@ from fewshot.console import run_command, say
 COMMANDS = {
     "run": "meta-train and test a few-shot learner",
     "optimize": "meta-train and test an optimizer of network weights, or a hand-designed one",
+    "predict": "classify your own images with a few-shot learner, from a few labelled ones",
     "pretrain": "pre-train or import a backbone, which SIB and nearest centroids learn from",
     "paper": "make a table or figure of the paper by name",
     "report": "tables, figures and a page of all records",

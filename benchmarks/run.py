@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from benchmarks.few_shot.command import parse
 from benchmarks.few_shot.experiment import FewShotExperiment, with_features
 from benchmarks.few_shot.presets import preset_name
+from benchmarks.few_shot.transfer import Transferred
 from benchmarks.reporting.beside import table_beside
 from benchmarks.running.device import choose_device
 from benchmarks.running.execute import end, run_seeds
@@ -18,6 +19,13 @@ from fewshot.data.catalog import CATALOG, open_dataset
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and print the table of what it ran beside what differs in the regularizer alone."""
     command = parse(arguments)
+    if command.evaluate is not None:
+        device = choose_device(command.device)
+        dataset = open_dataset(command.dataset, command.data, command.quiet)
+        records = run_seeds(command, lambda seed: Transferred(command, dataset, device))
+        say(table_beside(command.results, records))
+        end(records)
+        return
     if command.preset == "auto" and command.dataset not in CATALOG and preset_name("auto", command) == "paper":
         episodes = f"{command.training.episodes:,} episodes of meta-training"
         note(f"{command.dataset} is in no catalogue: preset paper, {episodes}; --preset quick takes minutes instead")

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fewshot.optimizers.optimizer_file import read_card
     from fewshot.optimizers.torch_optimizer import LearnedOptimizer
+    from fewshot.trained import load_learner
 
 __version__ = "0.1.0"
-__all__ = ["LearnedOptimizer", "__version__", "read_card"]
+__all__ = ["LearnedOptimizer", "__version__", "load_learner", "read_card"]
 
 _HOMES = {
     "LearnedOptimizer": "fewshot.optimizers.torch_optimizer",
+    "load_learner": "fewshot.trained",
     "read_card": "fewshot.optimizers.optimizer_file",
 }
 

@@ -3,19 +3,51 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from fewshot.errors import InputError
 from fewshot.files import replacing
+
+C = TypeVar("C", bound="Card")
+
+
+@dataclass(frozen=True)
+class Card:
+    """Base of what a file says of the weights in it: text and plain data, written as JSON."""
+
+    NEWEST: ClassVar[int]
+    """Version of the files that are written."""
+    OTHERS: ClassVar[Mapping[str, Any]] = {}
+    """Types of members that are no text."""
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote; a ValueError or TypeError says why it cannot be that."""
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise TypeError("not a dictionary")
+        version = values.get("version", 1)
+        if isinstance(version, int) and version > cls.NEWEST:
+            raise ValueError(f"its format {version} is newer than {cls.NEWEST}, the last known here: update fewshot")
+        card = cls(**values)
+        for each in dataclasses.fields(cls):
+            if not isinstance(getattr(card, each.name), cls.OTHERS.get(each.name, str)):
+                raise TypeError(f"{each.name} has the wrong type")
+        return card
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -58,6 +90,29 @@ class Kind:
             except (SafetensorError, ValueError, RuntimeError) as error:
                 raise InputError(f"{path} is damaged ({first_line(error)}); {self.remedy}") from error
 
+    def card(self, path: Path, header: str, kind: type[C]) -> C:
+        """The card that a header holds.
+
+        Raises:
+            InputError: where it holds none.
+        """
+        try:
+            return kind.from_json(header)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise InputError(f"{path} has no readable card ({first_line(error)}); {self.remedy}") from error
+
+    def check(self, path: Path, weights: Mapping[str, Tensor], sha256: str) -> None:
+        """Refuse weights that are not those of the card, with an `InputError`."""
+        if weights_sha256(weights) != sha256:
+            raise InputError(f"{path} is damaged: its weights have another hash than its card says; {self.remedy}")
+
+    def fill(self, path: Path, module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+        """Put weights into a module, all of them and no others; an `InputError` where they do not fit."""
+        try:
+            module.load_state_dict(dict(weights))
+        except RuntimeError as error:
+            raise InputError(f"{path} does not hold what its card says ({first_line(error)}); {self.remedy}") from error
+
     def foreign(self, path: Path) -> InputError:
         """The error to raise where the header is not that of this kind."""
         return InputError(f"{path} is not {self.article} (its header does not say which one); {self.remedy}")
@@ -79,6 +134,14 @@ class Kind:
             return (file.metadata() or {})[self.header]
         except KeyError as error:
             raise self.foreign(path) from error
+
+
+def options_of(kind: type, values: Mapping[str, Any]) -> Any:
+    """Options of type `kind` from the plain data of a card; a TypeError, ValueError or `InputError` where none are."""
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    if not all(value is None or isinstance(value, int | float | str | tuple) for value in plain.values()):
+        raise TypeError("a value is neither number nor text")
+    return kind(**plain)
 
 
 def weights_sha256(weights: Mapping[str, Tensor]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,14 @@ from benchmarks.backbones.config import DEFAULT_BACKBONES
 from benchmarks.few_shot.config import FewShotConfig
 from benchmarks.few_shot.presets import preset as with_preset
 from benchmarks.running.command import CommandLine, Execution
+from fewshot.errors import InputError
 from fewshot.learners import METHODS
+from fewshot.learners.file import read_learner_card
 from fewshot.regularizers import REGULARIZERS
 
 DEFAULT_FEATURES = Path("results/features")
+_FREE_WITH_EVALUATE = ("dataset", "way", "shot", "query")
+_DECIDED_BY_EVALUATE = ("method", "regularizer", "preset", "normalize", "penalty.", "learner.", "training.")
 
 
 @dataclass(frozen=True)
@@ -35,21 +39,40 @@ class FewShotCommand(Execution, FewShotConfig):
     """Use a backbone that has seen classes which the dataset holds out."""
     manifest: Path | None = None
     """Also write the test episodes, with the file name of every image, to this JSON file."""
+    evaluate: str | None = None
+    """Only test this learner, best.safetensors in the folder of a finished run, on whatever dataset, shot and query."""
 
     def __post_init__(self) -> None:
         FewShotConfig.__post_init__(self)
         Execution.__post_init__(self)
+        if self.evaluate is None:
+            return
+        if decided := [name for name in sorted(self.given) if name.startswith(_DECIDED_BY_EVALUATE)]:
+            raise InputError(
+                f"--evaluate {self.evaluate} only tests a learner, whose file says what it is; leave"
+                f" {', '.join(f'--{name}' for name in decided)} out"
+            )
+        if self.seeds != (0,):
+            raise InputError(f"seeds are {self.seeds}, but --evaluate has one run; leave --seeds out")
 
 
-def _defaults(*, preset: str = "auto", **selected: Any) -> FewShotCommand:
-    base = with_preset(preset, FewShotConfig(**selected))
-    return FewShotCommand(**{f.name: getattr(base, f.name) for f in fields(FewShotConfig)}, preset=preset)
+def _defaults(*, preset: str = "auto", evaluate: str | None = None, **selected: Any) -> FewShotCommand:
+    if evaluate is None:
+        base = with_preset(preset, FewShotConfig(**selected))
+    else:
+        card = read_learner_card(Path(evaluate))
+        of_card = {name: getattr(card, name) for name in ("method", "regularizer", *_FREE_WITH_EVALUATE)}
+        chosen = {name: value for name, value in selected.items() if name in _FREE_WITH_EVALUATE}
+        base = FewShotConfig(**of_card | chosen)
+        base = replace(base, test=with_preset("auto", base).test)
+    values = {f.name: getattr(base, f.name) for f in fields(FewShotConfig)}
+    return FewShotCommand(**values, preset=preset, evaluate=evaluate)
 
 
 COMMAND_LINE = CommandLine(
     program="benchmarks.run",
     command=FewShotCommand,
-    ahead=("method", "dataset", "regularizer", "way", "shot", "preset"),
+    ahead=("method", "dataset", "regularizer", "way", "shot", "preset", "evaluate"),
     defaults=_defaults,
     names={
         "method": ("Learner", METHODS),

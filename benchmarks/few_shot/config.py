@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 from benchmarks.running.identity import config_sha256, plain_data
 from fewshot.engine.few_shot import TrainingOptions
@@ -26,6 +28,23 @@ class TestOptions:
     def __post_init__(self) -> None:
         if self.episodes < 1:
             raise InputError(f"test.episodes is {self.episodes}; it must be at least 1")
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Where the weights of a learner that is only tested come from."""
+
+    weights: str
+    """SHA-256 of the learner's weights."""
+    learner_name: str
+    """Of its file: best or last."""
+    dataset: str
+    """It was meta-trained on, as `way` and `shot` are of its episodes."""
+    way: int
+    shot: int
+    config_sha256: str
+    """Of its meta-training."""
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -53,6 +72,7 @@ class FewShotConfig:
     """Options of the method."""
     training: TrainingOptions = field(default_factory=TrainingOptions)
     test: TestOptions = field(default_factory=TestOptions)
+    transfer: Annotated[Transfer | None, tyro.conf.Suppress] = field(default=None, metadata={"omit_default": True})
 
     def __post_init__(self) -> None:
         method, regularizer = METHODS.find(self.method), REGULARIZERS.find(self.regularizer)
@@ -83,6 +103,8 @@ class FewShotConfig:
     def to_dict(self) -> dict[str, Any]:
         """All options as JSON values. A run without a regularizer has no penalty options."""
         options = plain_data(self.config)
+        # a learner that is only tested is not trained here
+        options |= {"training": None} if self.transfer is not None else {}
         return options if self.regularizer != "none" else {**options, "penalty": None}
 
     def sha256(self) -> str:

@@ -2,55 +2,47 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks.backbones.experiment import ensure
+from benchmarks.few_shot.base import FewShotBase
 from benchmarks.few_shot.command import FewShotCommand
 from benchmarks.few_shot.config import FewShotConfig
 from benchmarks.few_shot.observe import FewShotObserver
-from benchmarks.few_shot.presets import PRESETS
-from benchmarks.running.execute import CHECKPOINT_NAME, check_dataset, environment, measured
-from benchmarks.running.record import RECORD_NAME, Record
+from benchmarks.running.command import command_text
+from benchmarks.running.execute import CHECKPOINT_NAME, measured
+from benchmarks.running.record import Record
 from benchmarks.running.schema import (
-    BackboneFacts,
-    DatasetFacts,
     FewShotDetails,
-    FewShotFacts,
     FewShotResults,
     FewShotTraining,
-    ManifestFacts,
     TestedEpisodes,
 )
 from fewshot.backbones.features import AugmentedSampler, open_features
 from fewshot.backbones.file import BackboneInfo, read_info
 from fewshot.data.augment import Augment
-from fewshot.data.catalog import CATALOG, pixels_of
+from fewshot.data.catalog import CATALOG
 from fewshot.data.episodes import Episode, EpisodeSampler
-from fewshot.data.manifest import Manifest
 from fewshot.data.preprocess import Preprocess
 from fewshot.data.store import Dataset
 from fewshot.engine.checkpoint import snapshot
-from fewshot.engine.evaluate import count_correct
 from fewshot.engine.few_shot import MetaProgress, MetaTrainer, MetaTrainingFailed
 from fewshot.errors import InputError
-from fewshot.files import replacing
 from fewshot.learners import METHODS
 from fewshot.learners.features import FeatureOptions
+from fewshot.learners.file import LearnerCard, save_learner
 from fewshot.regularizers import REGULARIZERS
 from fewshot.seeding import derive
 
 
-class FewShotExperiment:
-    """One configuration with one seed."""
+class FewShotExperiment(FewShotBase):
+    """Meta-train, then test the learner that validated best and the last one."""
 
     def __init__(
         self,
@@ -72,44 +64,32 @@ class FewShotExperiment:
         Raises:
             InputError: where the episodes asked for do not exist, or an option does not fit the learner.
         """
-        self.command, self.config, self.seed, self.device = command, command.config, seed, device
-        self.dataset, self.backbone = dataset, backbone
-        self.folder = folder_of(command.results, self.config, seed)
+        super().__init__(command, command.config, seed, dataset, device, backbone)
         config = self.config
         views = isinstance(config.learner, FeatureOptions) and config.learner.views > 0
         sampler: Any = AugmentedSampler if views else EpisodeSampler
         sizes = {"way": config.way, "shot": config.shot, "query": config.query}
         self.training = sampler(dataset["train"], **sizes, seed=derive(seed, "episodes"))
-        self.validation = self._manifest("val", config.training.validation_episodes)
-        self.test = self._manifest("test", config.test.episodes)
+        self.validation = self.manifest("val", config.training.validation_episodes)
+        self.test = self.manifest("test", config.test.episodes)
         self.preprocess = Preprocess(device, *_normalization(config))
         self.augment = Augment() if config.training.augment else None
         self.regularizer = REGULARIZERS[config.regularizer](config.penalty)
         self.learner = self._build()
 
-    def _manifest(self, split: str, count: int) -> Manifest:
-        c = self.config
-        manifest = Manifest(
-            self.dataset.name, self.dataset.fingerprint, split, c.way, c.shot, c.query, c.test.seed, count
-        )
-        manifest.sampler(self.dataset)
-        return manifest
-
-    def _build(self) -> nn.Module:
+    def _shape(self) -> tuple[int, int]:
+        """Channels and image size of what is learned from."""
         method, shape = METHODS[self.config.method], self.dataset["train"].shape
         channels, (height, width) = shape[-1], shape[1:3] if method.learns_from == "images" else (1, 1)
         if height != width:
             raise InputError(f"images of {self.dataset.name} are {height}×{width}; learners need square ones")
+        return channels, height
+
+    def _build(self) -> nn.Module:
+        method, (channels, height) = METHODS[self.config.method], self._shape()
         generator = torch.Generator().manual_seed(derive(self.seed, "init"))
         learner = method.build(channels, height, self.config.way, self.config.learner, self.regularizer, generator)
         return learner.to(self.device)
-
-    def check(self, record: Record) -> None:
-        """See `Experiment`."""
-        check_dataset(record, DatasetFacts(name=self.dataset.name, fingerprint=self.dataset.fingerprint))
-        if self.backbone is not None and record.facts.backbone.sha256 != self.backbone.sha256:
-            name = self.backbone.backbone
-            raise InputError(f"{record.path} was made with other weights of {name}; run again with --fresh")
 
     def execute(self) -> Record:
         """Meta-train, test, record; continues from a checkpoint."""
@@ -122,7 +102,9 @@ class FewShotExperiment:
             self.config.training,
             self.seed,
             self._training_episode,
-            lambda learner: self._correct(learner, self.validation) / (self.config.way * self.config.query),
+            lambda learner: (
+                self.correct(learner, self.validation, self.preprocess) / (self.config.way * self.config.query)
+            ),
             self._identity(),
             self.folder / CHECKPOINT_NAME,
             command.checkpoint_seconds,
@@ -152,82 +134,63 @@ class FewShotExperiment:
     def _training_episode(self, index: int) -> Episode:
         return self.preprocess(self.training[index], self.augment, derive(self.seed, "augment", index))
 
-    def _correct(
-        self, learner: nn.Module, manifest: Manifest, advance: Callable[[], None] = lambda: None
-    ) -> np.ndarray:
-        sampler = manifest.sampler(self.dataset)
-        return count_correct(learner, (self.preprocess(sampler[i]) for i in range(manifest.count)), advance)
-
     def _test(self, trainer: MetaTrainer, observer: FewShotObserver) -> FewShotResults:
         """Correct queries per test episode, of the model that validated best and of the last one; both are saved."""
         progress = trainer.progress
         if not progress.best_episode:
             raise MetaTrainingFailed("no validation gave finite logits")
         models = {"best": (progress.best_episode, trainer.best), "last": (progress.episode, snapshot(self.learner))}
+        validated = {"best": progress.best_accuracy, "last": progress.validation[-1]["accuracy"]}
         tested: dict[str, TestedEpisodes] = {}
         for name, (episode, weights) in models.items():
-            save_weights(self.folder / f"{name}.safetensors", weights)
+            save_learner(self.folder / f"{name}.safetensors", weights, self._card(validated[name]))
             if name == "last" and episode == progress.best_episode:
                 tested[name] = tested["best"]
                 continue
             observer.begin(f"test, {name} model", self.test.count)
             self.learner.load_state_dict(weights)
-            correct = self._correct(self.learner, self.test, observer.advance)
+            correct = self.correct(self.learner, self.test, self.preprocess, observer.advance)
             tested[name] = TestedEpisodes(episode=episode, correct=correct.tolist())
         return FewShotResults(**tested)
 
     def _write(
         self, progress: MetaProgress, results: FewShotResults | None, failure: str | None, test_seconds: float
     ) -> Record:
-        config, dataset, backbone = self.config, self.dataset, self.backbone
-        facts = FewShotFacts(
-            status="failed" if failure else "finished",
-            failure=failure,
-            config=config.to_dict(),
-            config_sha256=config.sha256(),
-            seed=self.seed,
-            transductive=bool(self.learner.transductive),
-            dataset=DatasetFacts(name=dataset.name, fingerprint=dataset.fingerprint, pixels=pixels_of(dataset)),
-            backbone=None
-            if backbone is None
-            else BackboneFacts(
-                name=backbone.backbone, sha256=backbone.sha256, dataset=backbone.dataset, origin=backbone.origin
-            ),
-            manifests={
-                m.split: ManifestFacts(**asdict(m), sha256=m.sha256(dataset)) for m in (self.validation, self.test)
-            },
-            environment=environment(
-                self.device,
-                (
-                    (METHODS, config.method),
-                    (REGULARIZERS, config.regularizer),
-                    (CATALOG, config.dataset),
-                    (PRESETS, f"{config.method}.{self.command.preset}"),
-                ),
-            ),
-            meta_parameters=sum(p.numel() for p in self.learner.parameters()),
-            queries_per_episode=config.way * config.query,
-            training=FewShotTraining(
-                episode=progress.episode,
-                skipped=progress.skipped,
-                best_episode=progress.best_episode,
-                best_accuracy=progress.best_accuracy,
-            ),
+        training = FewShotTraining(
+            episode=progress.episode,
+            skipped=progress.skipped,
+            best_episode=progress.best_episode,
+            best_accuracy=progress.best_accuracy,
         )
         details = FewShotDetails(curve=progress.curve, validation=progress.validation)
         took = measured(progress.seconds, test_seconds, progress.interruptions)
-        return Record.of(facts, results, details, took).write(self.folder / RECORD_NAME)
+        manifests = (self.validation, self.test)
+        return self.write(self.learner, results, details, took, manifests, failure, training=training)
 
-
-def folder_of(results: Path, config: FewShotConfig, seed: int) -> Path:
-    """Where the run of a configuration and a seed is recorded."""
-    return results / config.run_name() / f"seed{seed}"
-
-
-def save_weights(path: Path, weights: dict[str, Tensor]) -> None:
-    """Write weights as safetensors, completely or not at all."""
-    with replacing(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, temporary)
+    def _card(self, accuracy: float) -> LearnerCard:
+        config, (channels, size) = self.config, self._shape()
+        mean, std = self.preprocess.mean, self.preprocess.std
+        return LearnerCard(
+            method=config.method,
+            dataset=self.dataset.name,
+            fingerprint=self.dataset.fingerprint,
+            way=config.way,
+            shot=config.shot,
+            query=config.query,
+            channels=channels,
+            image_size=size,
+            seed=self.seed,
+            command=command_text("benchmarks.run", self.command.words, sys.argv[0]),
+            mean=mean,
+            std=std,
+            regularizer=config.regularizer,
+            penalty=asdict(config.penalty) if config.regularizer != "none" else {},
+            backbone="" if self.backbone is None else self.backbone.backbone,
+            backbone_sha256="" if self.backbone is None else self.backbone.sha256,
+            validation={"accuracy": accuracy, "episodes": float(config.training.validation_episodes)},
+            config_sha256=config.sha256(),
+            options=asdict(config.learner),
+        )
 
 
 def with_features(

@@ -15,8 +15,8 @@ from benchmarks.backbones import command as backbones
 from benchmarks.backbones.config import DEFAULT_BACKBONES
 from benchmarks.backbones.experiment import PRETRAINING_NAME, backbone_path
 from benchmarks.few_shot import command as few_shot
+from benchmarks.few_shot.base import folder_of as few_shot_folder
 from benchmarks.few_shot.command import DEFAULT_FEATURES
-from benchmarks.few_shot.experiment import folder_of as few_shot_folder
 from benchmarks.general import command as general
 from benchmarks.general.base import folder_of as general_folder
 from benchmarks.running.command import default_data

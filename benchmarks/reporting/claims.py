@@ -56,7 +56,11 @@ class Judgement:
 
 
 def _method(name: str) -> Callable[[Row], bool]:
-    return lambda row: row.track == "few_shot" and row.method == name
+    return lambda row: row.track == "few_shot" and row.method == name and not row.source
+
+
+def _elsewhere(row: Row) -> bool:
+    return row.track == "few_shot" and bool(row.source)
 
 
 def _regularized(name: str, of: Callable[[Row], bool]) -> Callable[[Row], bool]:
@@ -116,6 +120,9 @@ CLAIMS["table1-others"] = Claim(
 )
 CLAIMS["table2"] = _smoothed("Smoothed Meta-LSTM is better than Meta-LSTM (table 2)", _method("meta_lstm"))
 CLAIMS["table3"] = _smoothed("Smoothed SIB is better than SIB (table 3)", _method("sib"))
+CLAIMS["few-shot-transfer"] = _smoothed(
+    "Tested on other data or shots, smoothed few-shot learners are better than plain ones", _elsewhere
+)
 CLAIMS["learned"] = _smoothed("Smoothing makes other learned optimizers better (figure 3)", _others)
 CLAIMS["hand-designed"] = _beats_hand_designed(
     "Smoothed learned optimizers are better than hand-designed ones (figures 3, 4 and 8)", _learned

@@ -62,7 +62,11 @@ FEW_SHOT = {
 
 
 def _few_shot(*methods: str) -> Callable[[Row], bool]:
-    return lambda row: row.track == "few_shot" and row.method in methods
+    return lambda row: row.track == "few_shot" and row.method in methods and not row.source
+
+
+def _elsewhere(row: Row) -> bool:
+    return row.track == "few_shot" and bool(row.source)
 
 
 def _simple(row: Row) -> bool:
@@ -86,6 +90,7 @@ TABLES.register("table1", Table("Table 1: regularizers of SimpleOptimizer", _sim
 TABLES.register("table2", Table("Table 2: Meta-LSTM", _few_shot("meta_lstm"), _tables23))
 TABLES.register("table3", Table("Table 3: SIB", _few_shot("sib"), _tables23))
 TABLES.register("few_shot", Table("Few-shot learning, other methods", _few_shot("protonet", "maml")))
+TABLES.register("few_shot_transfer", Table("Few-shot learners tested on other data or shots", _elsewhere))
 TABLES.register("general", Table("General training, other optimizers", _other_optimizer))
 
 

@@ -21,8 +21,8 @@ from fewshot.errors import InputError
 
 _SOURCE_RUN = ("weights", "seed")
 """What tells apart the meta-trainings of one configuration that a row of transferred optimizers pools."""
-_SOURCE_CONFIG = ("optimizer_name", "config_sha256")
-"""What differs between a transferred optimizer and its partner, whose sources have another regularizer."""
+_SOURCE_CONFIG = ("optimizer_name", "learner_name", "config_sha256")
+"""What differs between a transferred optimizer or learner and its partner, whose source has another regularizer."""
 
 
 def load(folders: Sequence[Path]) -> list[Row]:
@@ -81,38 +81,50 @@ def _row(record: Record) -> Row | None:
 
 
 def _few_shot(record: Record, facts: FewShotFacts) -> Row:
-    config, manifest = facts.config, facts.manifests["test"]
+    (config, plain, transfer), manifest = _configs(facts), facts.manifests["test"]
+    seed = facts.seed if transfer is None else transfer["seed"]
+    source = "{dataset}, {way}-way {shot}-shot".format(**transfer) if transfer else ""
     backbone = facts.backbone.sha256 if facts.backbone else ""
     tested_on = (facts.dataset.fingerprint, manifest.sha256)
     values = None
     if facts.status == "finished":
         values = 100 * np.asarray(record.results.best.correct, dtype=np.float64) / facts.queries_per_episode
     return Row(
-        key=(facts.config_sha256, str(facts.transductive), *tested_on, backbone),
+        key=(
+            facts.config_sha256 if transfer is None else config_sha256(config),
+            str(facts.transductive),
+            *tested_on,
+            backbone,
+        ),
         track="few_shot",
         config=config,
-        labels={name: config[name] for name in ("dataset", "way", "shot", "method", "regularizer")},
+        labels={
+            **{name: config[name] for name in ("dataset", "way", "shot")},
+            "source": source,
+            **{name: config[name] for name in ("method", "regularizer")},
+        },
         metric="accuracy",
         problem="episodes",
         on=f"{config['dataset']}, {config['way']}-way {config['shot']}-shot",
         test={"episodes": manifest.count, "query": manifest.query, "test.seed": manifest.seed},
         tested_on=tested_on,
-        partner=(config_sha256(_plain(config)), *tested_on, backbone),
-        hashes={"data": tested_on[0], "test": tested_on[1], "backbone": backbone},
+        partner=(config_sha256(plain), *tested_on, backbone),
+        hashes={
+            "data": tested_on[0],
+            "test": tested_on[1],
+            "backbone": backbone,
+            **({"source": transfer["config_sha256"]} if transfer else {}),
+        },
         hand_designed=False,
         transductive=facts.transductive,
-        values={} if values is None else {facts.seed: values},
-        records={facts.seed: record.light()},
+        values={} if values is None else {seed: values},
+        records={seed: record.light()},
         trained={},
     )
 
 
 def _general(record: Record, facts: GeneralFacts) -> Row:
-    transfer = facts.config["transfer"]
-    config = facts.config if transfer is None else {**facts.config, "transfer": _without(transfer, _SOURCE_RUN)}
-    plain = _plain(config)
-    if transfer is not None:
-        plain["transfer"] = _without(transfer, (*_SOURCE_RUN, *_SOURCE_CONFIG))
+    config, plain, transfer = _configs(facts)
     tested_on = (facts.dataset.fingerprint, facts.protocol.sha256)
     losses = accuracies = None
     if facts.status == "finished":
@@ -152,6 +164,18 @@ def _general(record: Record, facts: GeneralFacts) -> Row:
         records={seed: record.light()},
         trained=_trained(record, facts, seed),
     )
+
+
+def _configs(
+    facts: FewShotFacts | GeneralFacts,
+) -> tuple[Mapping[str, Any], dict[str, Any], Mapping[str, Any] | None]:
+    """The configuration that runs of a row share, that of its plain partner, and where what was tested comes from."""
+    transfer = facts.config.get("transfer")
+    if transfer is None:
+        return facts.config, _plain(facts.config), None
+    config = {**facts.config, "transfer": _without(transfer, _SOURCE_RUN)}
+    plain = {**_plain(config), "transfer": _without(transfer, (*_SOURCE_RUN, *_SOURCE_CONFIG))}
+    return config, plain, transfer
 
 
 class _Slope(msgspec.Struct):

@@ -250,7 +250,8 @@ class FewShotFacts(RunFacts, frozen=True, tag_field="track", tag="few_shot"):
     manifests: dict[str, ManifestFacts]
     """By split: val, test."""
     queries_per_episode: int
-    training: FewShotTraining
+    training: FewShotTraining | None
+    """None where nothing was meta-trained."""
 
 
 class GeneralTraining(Part, frozen=True):

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import io
-import struct
 import threading
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
 from data_prep.formats.sources import KINDS, identify_bytes, printable
+from fewshot.data.image_formats import BY_ENDING, DAMAGE, FORMATS, MAX_PIXELS
 from fewshot.errors import InputError
 
 Resample = Literal["nearest", "bilinear", "bicubic", "lanczos", "box"]
 Channels = Literal[1, 3]
 
-MAX_PIXELS = 80_000_000
-_FORMATS = (
-    *("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "PPM", "TIFF", "AVIF", "JPEG2000", "ICO", "ICNS", "CUR", "PCX"),
-    *("SGI", "QOI", "SUN", "PSD", "DDS", "XBM", "XPM", "MSP", "BLP", "PIXAR"),
-)
-"""All that Pillow decodes itself and knows by its first bytes: nothing that starts another program, as EPS does."""
 _UNMISTAKABLE = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "PPM", "QOI", "PSD", "DDS")
 _LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "JPEG2000")
-_BY_ENDING = {".tga": "TGA", ".icb": "TGA", ".vda": "TGA", ".vst": "TGA", ".im": "IM"}
 _PREFIX = 512
 _SHORTEST = 16  # what Pillow asks for to know a format
 _FILTERS = {
@@ -39,21 +30,6 @@ _FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
     "box": Image.Resampling.BOX,
 }
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-)
 
 
 class BadImageError(InputError):
@@ -141,7 +117,7 @@ def decode(
             return np.asarray(converted).reshape(converted.height, converted.width, channels)
     except (InputError, DeepImageError):
         raise
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise _damaged(data, name, error) from error
 
 
@@ -149,7 +125,7 @@ def span_of(items: Iterable[tuple[str, bytes]]) -> Span:
     """The least and the greatest value in those images that have more than 8 bits; damaged ones do not count."""
     low, high = np.inf, -np.inf
     for name, data in items:
-        with contextlib.suppress(*_DAMAGE, InputError), _opened(data, name) as image:
+        with contextlib.suppress(*DAMAGE, InputError), _opened(data, name) as image:
             values = _deep_values(image, data, name)
             if values is not None and values.size:
                 low, high = min(low, float(values.min())), max(high, float(values.max()))
@@ -163,17 +139,10 @@ def is_image(head: bytes) -> bool:
     return len(head) >= _SHORTEST and any(accept is not None and accept(head) is True for accept in accepts)
 
 
-@cache
-def image_endings() -> frozenset[str]:
-    """The endings of file names that formats which are read here usually have, in lower case (`.png`)."""
-    known = {ending for ending, kind in Image.registered_extensions().items() if kind in _FORMATS}
-    return frozenset(known | set(_BY_ENDING) | {".jfif", ".jpe"})
-
-
 @contextlib.contextmanager
 def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
-    more = _BY_ENDING.get("." + name.rpartition(".")[2].lower())
-    with Image.open(io.BytesIO(data), formats=(*_FORMATS, more) if more else _FORMATS) as image:
+    more = BY_ENDING.get("." + name.rpartition(".")[2].lower())
+    with Image.open(io.BytesIO(data), formats=(*FORMATS, more) if more else FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise BadImageError(
                 f"{name} has {image.width}×{image.height} pixels, over {MAX_PIXELS}; shrink or remove it"

@@ -7,8 +7,9 @@ from fnmatch import fnmatchcase
 
 from data_prep.fetching.found import Found
 from data_prep.fetching.left_out import LeftOut, extension
-from data_prep.formats.images import image_endings, is_image
+from data_prep.formats.images import is_image
 from data_prep.formats.names import words
+from fewshot.data.image_formats import image_endings
 
 _HEAD = 512
 _KNOWN_TO_BE_NONE = words(

@@ -133,7 +133,7 @@ def seen_classes(backbone_dataset: str, target_dataset: str) -> Mapping[str, tup
     return {split: tuple(c for c in classes if c in trained_on) for split, classes in held_out.items()}
 
 
-def refuse_leak(backbone_dataset: str, target_dataset: str, force: bool = False) -> None:
+def refuse_leak(backbone_dataset: str, target_dataset: str, force: bool = False, what: str = "backbone") -> None:
     """Refuse to evaluate on `target_dataset` with a backbone that has seen classes it holds out.
 
     miniImageNet and tieredImageNet are cut from the same ImageNet, CIFAR-FS and FC100 from the same CIFAR-100: 13
@@ -144,6 +144,7 @@ def refuse_leak(backbone_dataset: str, target_dataset: str, force: bool = False)
         backbone_dataset: what the backbone was trained on (its training split).
         target_dataset: what it is to be evaluated on (validation or test split).
         force: let it pass.
+        what: has seen them, in words.
 
     Raises:
         InputError: naming how many and which classes.
@@ -152,7 +153,7 @@ def refuse_leak(backbone_dataset: str, target_dataset: str, force: bool = False)
         if seen and not force:
             held_out = len(class_lists(target_dataset)[split])
             raise InputError(
-                f"a backbone trained on {backbone_dataset} has seen {len(seen)} of the {held_out} {split} classes of"
+                f"a {what} trained on {backbone_dataset} has seen {len(seen)} of the {held_out} {split} classes of"
                 f" {target_dataset} ({', '.join(seen[:3])}{', …' if len(seen) > 3 else ''}); train one on"
                 f" {target_dataset}, or use it all the same with --force"
             )

@@ -38,6 +38,8 @@ class Method:
     build: Build
     regularized: bool = False
     """Whether there is a neural optimizer that a regularizer could make smooth."""
+    tied_to_way: str = "its weights may be tied to that number"
+    """Why a learner of some number of classes cannot tell another number apart; empty: it can."""
 
     @property
     def learns_from(self) -> Literal["images", "features"]:
@@ -46,9 +48,11 @@ class Method:
 
 
 METHODS: Registry[Method] = Registry("method")
-METHODS.register("meta_lstm", Method(meta_lstm.MetaLSTMOptions, meta_lstm.build, regularized=True))
-METHODS.register("sib", Method(sib.SIBOptions, sib.build, regularized=True))
-METHODS.register("protonet", Method(protonet.ProtoNetOptions, protonet.build))
-METHODS.register("maml", Method(maml.MAMLOptions, maml.build))
+_HEAD = "its learned initial weights have a row for each of these classes"
+METHODS.register("meta_lstm", Method(meta_lstm.MetaLSTMOptions, meta_lstm.build, regularized=True, tied_to_way=_HEAD))
+_SCORES = "its synthetic gradient network takes so many scores"
+METHODS.register("sib", Method(sib.SIBOptions, sib.build, regularized=True, tied_to_way=_SCORES))
+METHODS.register("protonet", Method(protonet.ProtoNetOptions, protonet.build, tied_to_way=""))
+METHODS.register("maml", Method(maml.MAMLOptions, maml.build, tied_to_way=_HEAD))
 
 __all__ = ["METHODS", "Learner", "Method", "Prediction"]

@@ -6,11 +6,10 @@ Those that come with the package lie in `shipped/` and go by the names of their 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,7 +17,7 @@ from torch import Tensor
 from fewshot.errors import InputError
 from fewshot.optimizers import LEARNED
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
-from fewshot.weights_file import Kind, first_line, weights_sha256
+from fewshot.weights_file import Card, Kind, first_line, options_of, weights_sha256
 
 SHIPPED = Path(__file__).parent / "shipped"
 SUFFIX = ".safetensors"
@@ -28,8 +27,11 @@ _FILE = Kind("optimizer", "a learned optimizer", "make one with `python -m bench
 
 
 @dataclass(frozen=True)
-class OptimizerCard:
+class OptimizerCard(Card):
     """What a file of a learned optimizer is."""
+
+    NEWEST = FORMAT
+    OTHERS: ClassVar = {"seed": int, "version": int, "penalty": dict, "validation": dict, "options": dict}
 
     optimizer: str
     """Key of `LEARNED`."""
@@ -53,25 +55,6 @@ class OptimizerCard:
     """Of the weights: names, types, shapes and values; filled in by `save_optimizer`."""
     version: int = 1
     """Of the file's format, `FORMAT`; filled in by `save_optimizer`."""
-
-    @classmethod
-    def from_json(cls, text: str) -> OptimizerCard:
-        """Read what `to_json` wrote; a ValueError or TypeError says why it cannot be that."""
-        values = json.loads(text)
-        if not isinstance(values, dict):
-            raise TypeError("not a dictionary")
-        version = values.get("version", 1)
-        if isinstance(version, int) and version > FORMAT:
-            raise ValueError(f"its format {version} is newer than {FORMAT}, the last one known here: update fewshot")
-        card = cls(**values)
-        kinds = {"seed": int, "version": int, "penalty": dict, "validation": dict, "options": dict}
-        for each in dataclasses.fields(cls):
-            if not isinstance(getattr(card, each.name), kinds.get(each.name, str)):
-                raise TypeError(f"{each.name} has the wrong type")
-        return card
-
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
 
 def save_optimizer(path: Path, core: CoordinatewiseOptimizer, card: OptimizerCard) -> OptimizerCard:
@@ -116,8 +99,7 @@ def load_optimizer(
     path = _locate(path_or_name)
     header, weights = _FILE.read(path)
     card = _card(path, header)
-    if weights_sha256(weights) != card.sha256:
-        raise InputError(f"{path} is damaged: its weights have another hash than its card says; {_FILE.remedy}")
+    _FILE.check(path, weights, card.sha256)
     core = _empty(path, card)
     _fill(path, core, weights)
     return core.to(device).eval().requires_grad_(False), card
@@ -150,10 +132,7 @@ def _locate(path_or_name: Path | str) -> Path:
 
 
 def _card(path: Path, header: str) -> OptimizerCard:
-    try:
-        card = OptimizerCard.from_json(header)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"{path} has no readable card ({first_line(error)}); {_FILE.remedy}") from error
+    card = _FILE.card(path, header, OptimizerCard)
     if card.optimizer not in LEARNED:
         raise InputError(f"{path} holds an unknown optimizer {card.optimizer!r:.60}; known are: {', '.join(LEARNED)}")
     return card
@@ -163,11 +142,9 @@ def _empty(path: Path, card: OptimizerCard) -> CoordinatewiseOptimizer:
     """A core of the card's options; its weights are yet to be filled in."""
     kind = LEARNED[card.optimizer]
     try:
-        values = {name: tuple(v) if isinstance(v, list) else v for name, v in card.options.items()}
-        if not all(isinstance(v, int | float | str | bool | tuple) for v in values.values()):
-            raise TypeError("a value is neither number nor text")
+        options = options_of(kind.Options, card.options)
         with torch.device("cpu"):  # whatever the default device is
-            return kind(torch.Generator("cpu").manual_seed(0), kind.Options(**values)).float()
+            return kind(torch.Generator("cpu").manual_seed(0), options).float()
     except (TypeError, ValueError, InputError) as error:
         raise InputError(f"{path} has options that do not fit ({first_line(error)}); {_FILE.remedy}") from error
 
@@ -176,7 +153,4 @@ def _fill(path: Path, core: CoordinatewiseOptimizer, weights: Mapping[str, Tenso
     for name, weight in weights.items():
         if weight.dtype != torch.float32 or not weight.isfinite().all():
             raise InputError(f"{path} has a weight {name!r:.60} that is not finite float32; {_FILE.remedy}")
-    try:
-        core.load_state_dict(dict(weights))
-    except RuntimeError as error:
-        raise InputError(f"{path} does not hold what its card says ({first_line(error)}); {_FILE.remedy}") from error
+    _FILE.fill(path, core, weights)
