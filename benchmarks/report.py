@@ -15,20 +15,23 @@ from benchmarks.reporting.compare import DEFAULT_MARGINS, Margins
 from benchmarks.reporting.folding import terminal_width
 from benchmarks.reporting.groups import choose, groups_of
 from benchmarks.reporting.kinds import make_plots
+from benchmarks.reporting.problems import to_problems
 from benchmarks.reporting.read import load
 from benchmarks.reporting.render_html import to_html
 from benchmarks.reporting.render_matplotlib import write_figures
 from benchmarks.reporting.render_text import notes_text, to_latex, to_text, verdicts_text
 from benchmarks.reporting.rows import Row
 from benchmarks.reporting.tables import select, sort, to_frame
+from benchmarks.reporting.versus import versus
 from benchmarks.running.command import parse_as
 from benchmarks.running.record import DEFAULT_RESULTS
 from fewshot.console import run_command, say
 from fewshot.files import write_text
 from fewshot.registry import load_plugins
 
-Format = Literal["md", "csv", "tex", "html", "figures"]
+Format = Literal["md", "csv", "tex", "html", "figures", "episodes"]
 FORMATS: tuple[Format, ...] = ("md", "csv", "tex", "html", "figures")
+_NAMES = {"html": "report.html", "episodes": "episodes.csv"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,9 @@ class ReportCommand:
     components: bool = False
     """Columns of how much seeds, test problems and their interaction vary, as standard deviations."""
     format: tuple[Format, ...] = FORMATS
-    """What is written."""
+    """What is written; episodes: episodes.csv, the value on every single test problem."""
+    compare: tuple[Path, Path] | None = None
+    """Compare the runs of two configurations, each given by its folder, and write nothing."""
     plugin: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Python file or module that registers tables or claims (docs/plugins.md); may be given more than once."""
 
@@ -71,6 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables; write what is asked for."""
     command = parse_as(ReportCommand, ReportCommand(), "benchmarks.report", arguments)
     load_plugins(command.plugin)
+    if command.compare is not None:
+        say(versus(*command.compare, command.margins))
+        return
     text, paths = write_report(load(command.runs), command)
     say(f"{text}\n\nwritten to {', '.join(map(str, paths))}")
 
@@ -112,6 +120,7 @@ def write_report(
     contents = {
         "md": lambda: text(None) + "\n",
         "csv": lambda: frame.to_csv(index=False),
+        "episodes": lambda: to_problems(shown).to_csv(index=False),
         "tex": lambda: (f"% {title}\n" if title else "") + to_latex(frame),
         "html": lambda: to_html(choice.groups, comparisons, judgements, plots, choice.note, title, command.margins),
     }
@@ -121,7 +130,7 @@ def write_report(
             paths.append(command.out / "figures")
             write_figures([plot for plot in plots if kinds is None or plot.kind in kinds], paths[-1], title)
         else:
-            paths.append(command.out / ("report.html" if name == "html" else f"tables.{name}"))
+            paths.append(command.out / _NAMES.get(name, f"tables.{name}"))
             write_text(paths[-1], contents[name]())
     notes = [choice.note] * bool(choice.note and {"html", "figures"} & set(command.format))
     return "\n\n".join([text(terminal_width()), *notes]), paths

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import sys
 import tempfile
@@ -12,6 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fewshot.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 _OUT_OF_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
@@ -40,7 +44,8 @@ def replacing(path: Path) -> Iterator[Path]:
             raise unwritable(path, error) from error
         raise
     finally:
-        os.close(handle)
+        if handle is not None:
+            os.close(handle)
         temporary.unlink(missing_ok=True)
 
 
@@ -68,18 +73,32 @@ def only_one(folder: Path, activity: str, wait: bool = False) -> Iterator[None]:
     except OSError as error:
         raise unwritable(folder, error) from error
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not lock(handle):
             if not wait:
-                raise InputError(
-                    f"another process is {activity} in {folder}; wait for it or choose another folder"
-                ) from None
+                raise InputError(f"another process is {activity} in {folder}; wait for it or choose another folder")
             print(f"another process is {activity} in {folder}: waiting for it", file=sys.stderr, flush=True)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            lock(handle, wait=True)
         yield
     finally:
         os.close(handle)
+
+
+def lock(handle: int, wait: bool = False) -> bool:
+    """Hold an open file until it is closed; it goes with the process, however it ends.
+
+    Args:
+        handle: of the file.
+        wait: until another process lets go.
+
+    Returns:
+        False where another process holds it. Where the system has no such locks (Windows), nothing is held, and True.
+    """
+    if fcntl is not None:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True
 
 
 def unwritable(path: Path, error: OSError | RuntimeError) -> InputError:
@@ -115,22 +134,25 @@ def out_of_room(error: OSError | RuntimeError) -> bool:
     return any(f"errno = {number}," in str(error) for number in _OUT_OF_ROOM)  # how HDF5 says it
 
 
-def _temporary_beside(path: Path) -> tuple[int, Path]:
-    """A new file in the folder of `path`, locked as long as the returned handle stays open."""
+def _temporary_beside(path: Path) -> tuple[int | None, Path]:
+    """A new file in the folder of `path`, locked as long as the returned handle stays open; None: it is not locked."""
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_orphans(path)
     while True:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        if fcntl is None:  # Windows moves no file that is open
+            os.close(handle)
+            return None, Path(name)
+        lock(handle, wait=True)
         if os.fstat(handle).st_nlink:
             return handle, Path(name)
         os.close(handle)  # another writer took it for an orphan before it was locked
 
 
 def _move(temporary: Path, path: Path) -> None:
-    with open(temporary, "rb") as written:
+    with open(temporary, "r+b") as written:
         os.fsync(written.fileno())
     temporary.chmod(0o666 & ~_umask())
     try:
@@ -141,10 +163,10 @@ def _move(temporary: Path, path: Path) -> None:
 
 
 def _remove_orphans(path: Path) -> None:
-    for orphan in path.parent.glob(f".{path.name}.*.partial"):
+    for orphan in path.parent.glob(f".{path.name}.*.partial") if fcntl is not None else ():
         with contextlib.suppress(OSError), open(orphan, "rb") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            orphan.unlink(missing_ok=True)
+            if lock(handle.fileno()):
+                orphan.unlink(missing_ok=True)
 
 
 def _umask() -> int:
@@ -154,6 +176,8 @@ def _umask() -> int:
 
 
 def _flush_folder(folder: Path) -> None:
+    if os.name == "nt":  # which opens no folders
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -47,23 +48,27 @@ class FewShotCommand(Execution, FewShotConfig):
         Execution.__post_init__(self)
         if self.evaluate is None:
             return
-        if decided := [name for name in sorted(self.given) if name.startswith(_DECIDED_BY_EVALUATE)]:
-            raise InputError(
-                f"--evaluate {self.evaluate} only tests a learner, whose file says what it is; leave"
-                f" {', '.join(f'--{name}' for name in decided)} out"
-            )
+        _refuse_decided(self.evaluate, self.given)
         if self.seeds != (0,):
             raise InputError(f"seeds are {self.seeds}, but --evaluate has one run; leave --seeds out")
+
+
+def _refuse_decided(evaluate: str, given: Iterable[str]) -> None:
+    if decided := [name for name in sorted(given) if name.startswith(_DECIDED_BY_EVALUATE)]:
+        raise InputError(
+            f"--evaluate {evaluate} only tests a learner, whose file says what it is; leave"
+            f" {', '.join(f'--{name}' for name in decided)} out"
+        )
 
 
 def _defaults(*, preset: str = "auto", evaluate: str | None = None, **selected: Any) -> FewShotCommand:
     if evaluate is None:
         base = with_preset(preset, FewShotConfig(**selected))
     else:
+        _refuse_decided(evaluate, (*selected, *(["preset"] if preset != "auto" else [])))
         card = read_learner_card(Path(evaluate))
         of_card = {name: getattr(card, name) for name in ("method", "regularizer", *_FREE_WITH_EVALUATE)}
-        chosen = {name: value for name, value in selected.items() if name in _FREE_WITH_EVALUATE}
-        base = FewShotConfig(**of_card | chosen)
+        base = FewShotConfig(**of_card | selected)
         base = replace(base, test=with_preset("auto", base).test)
     values = {f.name: getattr(base, f.name) for f in fields(FewShotConfig)}
     return FewShotCommand(**values, preset=preset, evaluate=evaluate)

@@ -220,6 +220,9 @@ def _refuse(default: Any, hints: Mapping[str, str]) -> Callable[[tyro_errors.Par
         if isinstance(event, tyro_errors.MissingSubcommand):
             names = ", ".join(event.subcommand_spec.parser_from_name)
             raise InputError(f"say what to do; choose one of: {names}")
+        if isinstance(event, tyro_errors.MissingArgs):
+            names = ", ".join(_name(each.arg) for each in event.missing_arguments)
+            raise InputError(f"{names} must be given; see --help")
         if isinstance(event, tyro_errors.UnrecognizedArgs):
             raise InputError(_unknown(event.tokens[0], default, hints))
         if isinstance(event, tyro_errors.InvalidChoice):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from data_prep.fetching.resumable import MirrorError, Patience, download, refuse
 from data_prep.formats.sources import printable
 from fewshot.console import progress
 from fewshot.errors import InputError
-from fewshot.files import unwritable
+from fewshot.files import lock, unwritable
 
 _MIB = 1 << 20
 _LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOENT)
@@ -106,10 +105,8 @@ def _part_of(target: Path) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "ab") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise InputError(f"another process is downloading {target}; wait for it") from None
+            if not lock(handle.fileno()):
+                raise InputError(f"another process is downloading {target}; wait for it")
             try:
                 yield part
             finally:

@@ -85,7 +85,8 @@ class Options(SourceOptions):
     @property
     def threads(self) -> int:
         """How many threads decode."""
-        return self.jobs or len(os.sched_getaffinity(0))
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return self.jobs or cores
 
 
 AnyOptions = TypeVar("AnyOptions", bound=SourceOptions)

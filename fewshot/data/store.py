@@ -145,7 +145,7 @@ class _Mapped:
     def read(self, where: np.ndarray | tuple[np.ndarray, ...]) -> np.ndarray:
         values = self.array[where]
         self._bytes_read += values.nbytes
-        if self._bytes_read > _READ_BETWEEN_UNMAPPINGS:
+        if self._bytes_read > _READ_BETWEEN_UNMAPPINGS and hasattr(mmap, "MADV_DONTNEED"):
             self._pages.madvise(mmap.MADV_DONTNEED)  # views of them stay good: what is touched is mapped again
             self._bytes_read = 0
         return values

@@ -103,7 +103,7 @@ def save_learner(path: Path, weights: Mapping[str, Tensor], card: LearnerCard) -
 
 
 def load_weights(path: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, LearnerCard]:
-    """Read a learner, frozen and in eval mode, on `device`.
+    """Read a learner, in eval mode, on `device`.
 
     Returns:
         The `Learner`, which takes episodes of what it was meta-trained on, and its card.
@@ -117,14 +117,14 @@ def load_weights(path: Path, device: torch.device | str = "cpu") -> tuple[nn.Mod
     _FILE.check(path, weights, card.sha256)
     learner = _empty(path, card)
     _FILE.fill(path, learner, weights)
-    return learner.to(device).eval().requires_grad_(False), card
+    return learner.to(device).eval(), card
 
 
 def rebuilt(learner: nn.Module, card: LearnerCard, way: int) -> nn.Module:
-    """A learner with the same weights for another number of classes, frozen and in eval mode, on the CPU."""
+    """A learner with the same weights for another number of classes, in eval mode, on the CPU."""
     fresh = _empty(Path(f"a {card.method} of {way} classes"), dataclasses.replace(card, way=way))
     fresh.load_state_dict(learner.state_dict())
-    return fresh.eval().requires_grad_(False)
+    return fresh.eval()
 
 
 def read_learner_card(path: Path) -> LearnerCard:

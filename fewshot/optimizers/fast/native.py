@@ -66,7 +66,7 @@ def _cache() -> Path:
     folder = Path(base) / "fewshot-smooth-bench"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     owner = folder.stat()
-    if owner.st_uid != os.getuid() or owner.st_mode & 0o022:
+    if hasattr(os, "getuid") and (owner.st_uid != os.getuid() or owner.st_mode & 0o022):
         raise PermissionError(f"others can write to {folder}")
     return folder
 

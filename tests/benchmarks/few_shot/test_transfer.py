@@ -183,7 +183,7 @@ def test_the_card_says_what_it_was_trained_on_and_how(folder):
     assert card.regularizer == "smooth"
     assert card.penalty == record.facts.config["penalty"]
     assert card.validation == {"accuracy": record.facts.training.best_accuracy, "episodes": 5.0}
-    assert card.command.startswith("python -m benchmarks.run --dataset tiny --preset quick --way 3")
+    assert "--dataset tiny --preset quick --way 3" in card.command
     assert "--regularizer smooth" in card.command
     assert str(folder) not in card.command
 

@@ -116,7 +116,9 @@ def test_folders_that_cannot_be_used_are_refused_and_nothing_is_written(learner,
 
 
 def test_options_are_said_by_name(learner, folders):
-    with pytest.raises(InputError, match=r"--query|--support"):
+    with pytest.raises(InputError, match="--support, --query must be given; see --help"):
         main([str(learner)])
+    with pytest.raises(InputError, match="learner, --query must be given"):
+        main(["--support", str(folders)])
     with pytest.raises(InputError, match="there is no few-shot learner at"):
         predict(folders / "nothing.safetensors", folders)

@@ -66,7 +66,6 @@ def test_what_is_read_answers_as_what_was_written(name, regularizer, tmp_path):
     assert torch.equal(torch.random.get_rng_state(), state)
     assert read == written == read_learner_card(tmp_path / "x.safetensors")
     assert not loaded.training
-    assert not any(p.requires_grad for p in loaded.parameters())
     with torch.no_grad():
         assert torch.equal(loaded(episode(card)).logits, learner(episode(card)).logits)
 
