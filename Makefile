@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup run test lint clean
+.PHONY: setup run test lint docs clean
 
 setup: $(READY)
 
@@ -27,5 +27,9 @@ lint: setup
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
+# The site of the documentation, in site/; a broken link is an error.
+docs: setup
+	$(BIN)/python -m mkdocs build --strict --quiet
+
 clean:
-	rm -rf .venv
+	rm -rf .venv site

@@ -1,6 +1,12 @@
-"""What there is: `python -m benchmarks`."""
+"""What there is: `python -m benchmarks`, and `python -m benchmarks NAME ...` for `python -m benchmarks.NAME ...`."""
 
-from fewshot.console import run_command, say
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from fewshot.console import run_as_main, run_command, say
+from fewshot.errors import one_of
 
 COMMANDS = {
     "run": "meta-train and test a few-shot learner",
@@ -13,12 +19,22 @@ COMMANDS = {
 }
 
 
-def main(_: object = None) -> None:
-    """List the commands."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command, or list them."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words and words[0] not in ("-h", "--help"):
+        one_of("command", words[0], COMMANDS)
+        run_as_main(f"benchmarks.{words[0]}", words[1:])
+        return
     width = max(map(len, COMMANDS))
     lines = [f"  python -m benchmarks.{name:{width}}  {what}" for name, what in COMMANDS.items()]
-    say("\n".join(["Commands (each has --help):", *lines]))
+    say("\n".join(["Commands (each has --help), also as `fewshot-bench NAME`:", *lines]))
+
+
+def script() -> None:
+    """The console script `fewshot-bench`."""
+    run_command(main)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    script()

@@ -1,10 +1,14 @@
-"""List the preparation commands: `python -m data_prep`."""
+"""The preparation commands: `python -m data_prep` lists them, `python -m data_prep NAME ...` is one of them."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from fewshot.console import run_as_main, run_command
+from fewshot.errors import one_of
 
 
 def commands() -> Iterator[tuple[str, str]]:
@@ -14,12 +18,24 @@ def commands() -> Iterator[tuple[str, str]]:
         yield path.stem, line.partition(": `")[0].rstrip(".")
 
 
-def main() -> None:
-    """The command."""
-    print("python -m data_prep.NAME (--help shows its options, --dry-run what it would do), where NAME is\n")
-    for name, line in commands():
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command, or list them."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    known = dict(commands())
+    if words and words[0] not in ("-h", "--help"):
+        one_of("command", words[0], known)
+        run_as_main(f"data_prep.{words[0]}", words[1:])
+        return
+    print("python -m data_prep.NAME (--help shows its options, --dry-run what it would do), also as")
+    print("`fewshot-prep NAME`, where NAME is\n")
+    for name, line in known.items():
         print(f"  {name:16} {line}")
 
 
+def script() -> None:
+    """The console script `fewshot-prep`."""
+    run_command(main)
+
+
 if __name__ == "__main__":
-    main()
+    script()

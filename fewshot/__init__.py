@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from fewshot.optimizers.torch_optimizer import LearnedOptimizer
     from fewshot.trained import load_learner
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["LearnedOptimizer", "__version__", "load_learner", "read_card"]
 
 _HOMES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import runpy
 import signal
 import sys
 import time
@@ -67,6 +68,12 @@ def run_command(main: Callable[[Sequence[str] | None], None], arguments: Sequenc
     except KeyboardInterrupt as interrupt:
         what, status = ("terminated", 143) if isinstance(interrupt, Terminated) else ("interrupted", 130)
         _fail(f"{what}: {str(interrupt) or 'the same command continues from the last checkpoint'}", status)
+
+
+def run_as_main(module: str, words: Sequence[str]) -> None:
+    """What `python -m MODULE WORDS` does, in this process."""
+    sys.argv = [module, *words]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def say(text: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ def mapped(work: Callable[[T], R], items: Sequence[T], least: int, chunk: int = 
         least: fewer items are worked on here.
         chunk: items sent at a time.
     """
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1  # Linux, where processes are forked
     if cores < 2 or len(items) < max(least, 2) or multiprocessing.current_process().daemon:
         yield map(work, items)
         return
