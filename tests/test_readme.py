@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.running.record import read_record
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -43,6 +45,17 @@ def test_the_regularizer_of_the_readme_runs_as_written(tmp_path):
     assert record.facts.config["penalty"] == {"weight": 10.0, "reduction": "mean"}
     assert record.facts.training.episode == 4
     assert "small_updates" in process.stdout
+
+
+@pytest.mark.slow
+def test_the_learner_of_the_readme_classifies_images(tmp_path):
+    budget = "--training.episodes 4 --training.validate-every 4 --training.validation-episodes 2 --test.episodes 3"
+    words = f"-m benchmarks.run --method meta_lstm --smooth --way 5 --shot 1 --quiet {budget}".split()
+    script = python_block(of="load_learner") + "\nprint(len(answers.labels), answers.classes)"
+    for arguments in (words, ["-c", script]):
+        process = subprocess.run([sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True)
+        assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines()[-1] == "50 ('a', 'b', 'c', 'd', 'e')"
 
 
 def test_files_and_modules_of_the_readme_exist():

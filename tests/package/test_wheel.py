@@ -14,7 +14,8 @@ import pytest
 from fewshot import __version__
 
 ROOT = Path(__file__).parents[2]
-NOT_SOURCES = (".*", "results", "data", "site", "build", "dist", "*.egg-info", "__pycache__")
+MADE = {".venv", ".git", "results", "data", "site", "build", "dist"}
+"""Folders of the checkout that are no sources."""
 pytestmark = pytest.mark.slow
 
 
@@ -35,9 +36,13 @@ def run(*words, folder, **environment):
 def built(tmp_path_factory):
     """A folder with the source distribution, and the wheel that was built of it."""
     folder = tmp_path_factory.mktemp("built")
-    shutil.copytree(ROOT, folder / "sources", ignore=shutil.ignore_patterns(*NOT_SOURCES))
+    shutil.copytree(ROOT, folder / "sources", ignore=_no_sources)
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder / "dist", folder / "sources", folder=folder)
     return folder / "dist"
+
+
+def _no_sources(folder, names):
+    return MADE.intersection(names) if Path(folder) == ROOT else {"__pycache__"}
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +98,7 @@ print(losses[-1] / losses[0])
 print([m.__file__ for m in list(sys.modules.values()) if (getattr(m, "__file__", "") or "").startswith(sys.argv[1])])
 """
     ratio, loaded = run(
-        bare / "python", "-c", code, str(ROOT / "x")[:-1], folder=tmp_path, FEWSHOT_NATIVE="0"
+        bare / "python", "-c", code, f"{ROOT}{os.sep}", folder=tmp_path, FEWSHOT_NATIVE="0"
     ).splitlines()
     assert float(ratio) < 0.5
     assert own(loaded) == []
