@@ -72,6 +72,10 @@ class FewShotBase:
         sampler = manifest.sampler(self.dataset)
         return count_correct(learner, (ready(sampler[i]) for i in range(manifest.count)), advance)
 
+    def execute(self) -> Record:
+        """See `Experiment`."""
+        raise NotImplementedError
+
     def check(self, record: Record) -> None:
         """See `Experiment`."""
         check_dataset(record, DatasetFacts(name=self.dataset.name, fingerprint=self.dataset.fingerprint))
