@@ -28,9 +28,9 @@ from benchmarks.running.schema import (
 from fewshot.errors import InputError
 from fewshot.general.evaluate import Curve, points, train
 from fewshot.general.hand_designed import HAND_DESIGNED
-from fewshot.general.stepping import StepperFactory
+from fewshot.general.stepping import LearnedStepper, StepperFactory
 from fewshot.general.tasks import TASKS, Problem, Stage, Task
-from fewshot.optimizers import LEARNED
+from fewshot.optimizers import LEARNED, CoordinatewiseOptimizer
 from fewshot.regularizers import REGULARIZERS
 from fewshot.seeding import derive
 
@@ -90,6 +90,11 @@ class GeneralExperiment:
         observer.begin(f"test, {what}", test.initializations * test.steps)
         problems = self.problems("test", test.initializations)
         return runs_of(train(problems, start, test.steps, points(test.steps, test.points), observer.advance))
+
+    def stepper(self, core: CoordinatewiseOptimizer) -> StepperFactory:
+        """A learned optimizer at work on networks of the task."""
+        sizes = self.problems("test", 1)[0].sizes()
+        return lambda weights: LearnedStepper(core, weights, sizes)
 
     def write(
         self,

@@ -29,9 +29,8 @@ from benchmarks.running.schema import (
 from fewshot.engine.checkpoint import snapshot
 from fewshot.engine.few_shot import MetaTrainingFailed
 from fewshot.engine.general import UnrollOptions, UnrollTrainer
-from fewshot.general.stepping import LearnedStepper
 from fewshot.general.tasks import Task
-from fewshot.optimizers import LEARNED, CoordinatewiseOptimizer
+from fewshot.optimizers import LEARNED, CoordinatewiseOptimizer, create
 from fewshot.optimizers.analysis import zero_state_response
 from fewshot.optimizers.optimizer_file import OptimizerCard, save_optimizer
 from fewshot.regularizers import REGULARIZERS
@@ -59,8 +58,8 @@ class Learned(GeneralExperiment):
     ) -> None:
         super().__init__(command, config, seed, task, device)
         self.regularizer = REGULARIZERS[config.regularizer](config.penalty)
-        core = LEARNED[config.optimizer](torch.Generator().manual_seed(derive(seed, "init")), config.core)
-        core = self.regularizer.attach(core).to(device)
+        generator = torch.Generator().manual_seed(derive(seed, "init"))
+        core = self.regularizer.attach(create(LEARNED[config.optimizer], generator, config.core)).to(device)
         assert isinstance(core, CoordinatewiseOptimizer)
         self.core = core
 
@@ -145,7 +144,7 @@ class Learned(GeneralExperiment):
             if name == "best" and unroll == progress.unroll:
                 tested[name] = tested["last"]
             else:
-                runs = self.curves(lambda w: LearnedStepper(core, w), observer, f"{name} optimizer")
+                runs = self.curves(self.stepper(core), observer, f"{name} optimizer")
                 tested[name] = TestedOptimizer(unroll=unroll, runs=runs)
         return GeneralResults(**tested)
 
@@ -170,7 +169,7 @@ class Transferred(GeneralExperiment):
         core, started = self.core, time.monotonic()
         title = f"{self.config.optimizer} on {self.config.task}"
         with GeneralObserver(self.folder, title, self.command.quiet) as observer:
-            runs = self.curves(lambda w: LearnedStepper(core, w), observer, "transfer")
+            runs = self.curves(self.stepper(core), observer, "transfer")
         tested, around_zero = TestedOptimizer(unroll=0, runs=runs), smoothness(core)
         return self.write(
             GeneralResults(best=tested, last=tested),

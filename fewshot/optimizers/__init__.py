@@ -9,6 +9,7 @@ from fewshot.optimizers.dm import DM
 from fewshot.optimizers.meta_lstm import MetaLSTM
 from fewshot.optimizers.rnnprop import RNNprop
 from fewshot.optimizers.simple import Simple
+from fewshot.optimizers.stability import StabilityOptions, create
 from fewshot.optimizers.synthetic_gradient import SyntheticGradient
 from fewshot.registry import Registry
 
@@ -28,6 +29,8 @@ __all__ = [
     "RNNprop",
     "Response",
     "Simple",
+    "StabilityOptions",
     "Step",
     "SyntheticGradient",
+    "create",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -50,6 +51,7 @@ class DeviceStep:
         self._flat = buffers.vector[: sum(self._sizes)]
         torch.cat([_vector(-g if m.maximize else g) for g, m in parts if g is not None], out=self._flat)
         self._bad: Tensor | None = None
+        self._beside: Tensor | None = None
 
     def leave_out_nonfinite(self) -> None:
         """Take the step without the weights whose gradient is not finite, or so large that its square is not."""
@@ -66,14 +68,31 @@ class DeviceStep:
         for kind, part, left_out in zip(kinds, self._flat.split(self._sizes), bad, strict=True):
             yield kind, *_sums(part, left_out)
 
-    def take(self, mean_square: float) -> None:
-        """Move the weights and their states.
+    def advance(self, mean_square: float) -> None:
+        """Move the states; the outputs of the core are then where the gradient was.
 
         Args:
             mean_square: of the gradient of all weights of the network.
         """
         with self._core.unroll():
-            self._advance(torch.tensor([mean_square], dtype=torch.float32, device=self._flat.device))
+            if self._core.by_rows:
+                self._advance(torch.tensor([mean_square], dtype=torch.float32, device=self._flat.device))
+            else:
+                self._advance_at_once()
+
+    def scale(self, mean_square: float) -> None:
+        """Bring the outputs to the root mean square that the core wants.
+
+        Args:
+            mean_square: of the outputs of all weights of the network.
+        """
+        least = torch.finfo(self._flat.dtype).tiny
+        self._flat.mul_(self._core.update_rms / math.sqrt(max(mean_square, least)))
+        if self._beside is not None:
+            self._flat.add_(self._beside)
+
+    def move(self) -> None:
+        """Move the weights by the updates."""
         for move, update in zip(self._moves, self._flat.split(self._sizes), strict=True):
             weights = local(move.parameter)
             if move.weight_decay:
@@ -92,18 +111,55 @@ class DeviceStep:
                 if not moving:
                     continue
                 if whole is None:
-                    state, following = features(flat[here], weights[here], tuple(memory), mean_square)
+                    state, following = self._core.observe(flat[here], weights[here], tuple(memory), (), mean_square)
                 else:
                     state, following = whole[0][here], [part[here] for part in whole[1]]
                 for part, new in zip(memory, following, strict=True):
                     part.copy_(new)
                 flat[here] = _advanced(self._advance_rows, state.T, hidden)
+                self._keep_beside(state.T, here)
+        self._keep_still(still)
+
+    def _advance_at_once(self) -> None:
+        """The same for a core that must see all rows, with what belongs to whole tensors."""
+        core, buffers, flat, runs = self._core, self._buffers, self._flat, self._runs()
+        memory, hidden = ([_gathered(part, runs) for part in parts] for parts in (buffers.memory, buffers.hidden))
+        columns = buffers.columns(move.parameter for move in self._moves)
+        tensors = [part[:, columns] for part in buffers.tensors]
+        lengths = torch.tensor(self._sizes, device="cpu")[:, None]
+        weights = torch.cat([_vector(local(m.parameter)) for m in self._moves]) if core.features.reads_weights else flat
+        still = self._still()
+        with _standing_still(still, memory, hidden, flat) as moving:
+            if moving:
+                whole = *(part.float().T for part in hidden), *(part.T for part in tensors), lengths.T
+                state, following = core.observe(flat, weights, tuple(memory), whole)
+                for part, new in zip(memory, following, strict=True):
+                    part.copy_(new)
+                flat.copy_(_advanced(lambda rows, own: core.advance_(rows, [*own, *tensors, lengths]), state.T, hidden))
+                self._keep_beside(state.T, slice(None))
+        self._keep_still(still)
+        for part, found in zip((*buffers.memory, *buffers.hidden), (*memory, *hidden), strict=True):
+            for run, piece in zip(runs, found.split([run.stop - run.start for run in runs], dim=-1), strict=True):
+                part[..., run] = piece
+        for part, found in zip(buffers.tensors, tensors, strict=True):
+            part[:, columns] = found
+
+    def _keep_beside(self, state: Tensor, here: slice) -> None:
+        """Keep what is added to the outputs once they are scaled, for a state [F, rows] of some of the weights."""
+        beside = self._core.beside(state) if self._core.update_rms else None
+        if beside is not None:
+            self._beside = torch.zeros_like(self._flat) if self._beside is None else self._beside
+            self._beside[here] = beside
+
+    def _keep_still(self, still: Tensor | None) -> None:
+        if self._beside is not None and still is not None:
+            self._beside.masked_fill_(still, 0)
 
     def _observed_at_once(self, weights: Tensor) -> tuple[Tensor, Memory]:
         """The state columns of all weights, and their next memory."""
         runs = self._runs()
         memory = tuple(torch.cat([part[run] for run in runs]) for part in self._buffers.memory)
-        return self._core.features(self._flat, weights, memory)
+        return self._core.observe(self._flat, weights, memory, ())
 
     def _still(self) -> Tensor | None:
         """Which weights stand still [n]: those that are left out, or have had no gradient but zero; None: none do."""
@@ -132,6 +188,11 @@ class DeviceStep:
                 place = slice(run.start + block.start, run.start + block.stop)
                 yield place, slice(start + block.start, start + block.stop)
             start += run.stop - run.start
+
+
+def _gathered(part: Tensor, runs: list[slice]) -> Tensor:
+    """[..., rows] of some runs of rows, one after another."""
+    return torch.cat([part[..., run] for run in runs], dim=-1)
 
 
 def _advanced(advance: NativeStep, state: Tensor, hidden: list[Tensor]) -> Tensor:

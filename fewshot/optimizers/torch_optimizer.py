@@ -163,7 +163,13 @@ class LearnedOptimizer(torch.optim.Optimizer):
                 "lie on several devices or in several processes"
             )
         for part in parts:
-            part.take(squares[0] / max(squares[1], 1.0))
+            part.advance(squares[0] / max(squares[1], 1.0))
+        if self.core.update_rms:
+            outputs = self._pooled_squares(parts)
+            for part in parts:
+                part.scale(outputs[0] / max(outputs[1], 1.0))
+        for part in parts:
+            part.move()
 
     def _moves(self) -> list[Move]:
         """What is to move, each parameter once."""
@@ -204,7 +210,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         return [groups for groups in dict.fromkeys(groups_of(p, self.process_group) for p in parameters) if groups]
 
     def _pooled_squares(self, parts: list[DeviceStep]) -> tuple[float, float]:
-        """The sum of squares of the whole gradient, and its size."""
+        """The sum of squares of the whole gradient, or of what has taken its place, and its size."""
         if self.process_group == _LOST:
             raise InputError("this optimizer was copied without its process group; set its `process_group` again")
         sums: dict[Groups, list[float]] = {groups: [0.0, 0.0] for groups in self._groups()}
@@ -276,7 +282,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         """A state that came from outside, where its parameter is and in the types that states have here."""
         state = dict(self._names.upgraded(state, parameter))
         self._names.check(state, parameter)
-        exact = {name: state[name].to(parameter.device, torch.float32) for name in self._names.memory}
+        exact = {name: state[name].to(parameter.device, torch.float32) for name in self._names.exact}
         others = (*self._names.hidden, *self._names.seen)
         return state | exact | {name: state[name].to(parameter.device, self.state_dtype) for name in others}
 
