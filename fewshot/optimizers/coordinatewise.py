@@ -79,6 +79,8 @@ class CoordinatewiseOptimizer(NeuralOptimizer):
             hidden: from `begin` or the previous step; it may be left out (`()`) where rows are taken by themselves.
             mean_square: as features take it.
         """
+        if mean_square is None:
+            return self.features(gradient, weights, memory)
         return self.features(gradient, weights, memory, mean_square)
 
     def beside(self, state: Tensor) -> Tensor | None:
@@ -107,14 +109,14 @@ class CoordinatewiseOptimizer(NeuralOptimizer):
         return None
 
 
-def check_hidden_size(size: int) -> None:
+def check_hidden_size(size: int, name: str = "hidden_size") -> None:
     """Refuse numbers of units that make no network.
 
     Raises:
         InputError: unless `size` is a whole number from 1 to 1024.
     """
     if not isinstance(size, int) or not 1 <= size <= 1024:
-        raise InputError(f"hidden_size is {size}; it must be a whole number from 1 to 1024")
+        raise InputError(f"{name} is {size}; it must be a whole number from 1 to 1024")
 
 
 def check_output_scale(scale: float, name: str = "output_scale") -> None:

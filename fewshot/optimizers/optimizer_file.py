@@ -23,8 +23,9 @@ from fewshot.weights_file import Kind, first_line, weights_sha256
 
 SHIPPED = Path(__file__).parent / "shipped"
 SUFFIX = ".safetensors"
-FORMAT = 2
-"""Version of the files that are written. 1: without `version` in the card, and without options that came later."""
+FORMAT = 3
+"""Version of the files that are written. 1: without `version` in the card, and without options that came later; 2:
+without those of `StabilityOptions`."""
 _FILE = Kind("optimizer", "a learned optimizer", "make one with `python -m benchmarks.optimize`")
 
 
@@ -96,7 +97,7 @@ def save_optimizer(path: Path, core: CoordinatewiseOptimizer, card: OptimizerCar
     weights = {name: w.detach().float().cpu().contiguous() for name, w in core.effective_weights().items()}
     if not all(w.isfinite().all() for w in weights.values()):
         raise InputError(f"the optimizer for {path} has weights that are not finite; its meta-training diverged")
-    options = dataclasses.asdict(core.options)
+    options = json.loads(json.dumps(dataclasses.asdict(core.options)))
     card = dataclasses.replace(card, options=options, sha256=weights_sha256(weights), version=FORMAT)
     _FILE.write(path, weights, card.to_json())
     return card

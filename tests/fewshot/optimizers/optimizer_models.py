@@ -38,3 +38,9 @@ def set_gradients(parameters, seed=0):
         parameter.grad = 0.1 * torch.randn(parameter.shape, generator=generator, dtype=torch.float32).to(
             parameter.dtype
         )
+
+
+def begin(core, rows=None, lengths=None):
+    """Hidden in float64 of so many rows, or of networks of tensors of these lengths."""
+    hidden = core.init_hidden(rows) if lengths is None else core.begin(lengths)
+    return tuple(part.double() if part.is_floating_point() else part for part in hidden)
