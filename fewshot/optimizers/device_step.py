@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -102,7 +102,7 @@ class DeviceStep:
     def _advance(self, mean_square: Tensor) -> None:
         """Put the updates into the place of the gradient; the states move on."""
         features, flat, still = self._core.features, self._flat, self._still()
-        weights = torch.cat([_vector(local(m.parameter)) for m in self._moves]) if features.reads_weights else flat
+        weights = self._weights()
         whole = self._observed_at_once(weights) if features.needs == "network" else None
         for place, here in self._blocks():
             memory = [part[place] for part in self._buffers.memory]
@@ -117,43 +117,65 @@ class DeviceStep:
                 for part, new in zip(memory, following, strict=True):
                     part.copy_(new)
                 flat[here] = _advanced(self._advance_rows, state.T, hidden)
-                self._keep_beside(state.T, here)
+                self._keep_beside(state.T, here, len(flat))
         self._keep_still(still)
 
     def _advance_at_once(self) -> None:
-        """The same for a core that must see all rows, with what belongs to whole tensors."""
-        core, buffers, flat, runs = self._core, self._buffers, self._flat, self._runs()
-        memory, hidden = ([_gathered(part, runs) for part in parts] for parts in (buffers.memory, buffers.hidden))
-        columns = buffers.columns(move.parameter for move in self._moves)
-        tensors = [part[:, columns] for part in buffers.tensors]
-        lengths = torch.tensor(self._sizes, device="cpu")[:, None]
-        weights = torch.cat([_vector(local(m.parameter)) for m in self._moves]) if core.features.reads_weights else flat
-        still = self._still()
-        with _standing_still(still, memory, hidden, flat) as moving:
-            if moving:
-                whole = *(part.float().T for part in hidden), *(part.T for part in tensors), lengths.T
-                state, following = core.observe(flat, weights, tuple(memory), whole)
-                for part, new in zip(memory, following, strict=True):
-                    part.copy_(new)
-                flat.copy_(_advanced(lambda rows, own: core.advance_(rows, [*own, *tensors, lengths]), state.T, hidden))
-                self._keep_beside(state.T, slice(None))
-        self._keep_still(still)
-        for part, found in zip((*buffers.memory, *buffers.hidden), (*memory, *hidden), strict=True):
-            for run, piece in zip(runs, found.split([run.stop - run.start for run in runs], dim=-1), strict=True):
+        """The same for a core that must see all rows that move at once, with what belongs to whole tensors."""
+        buffers, runs, weights = self._buffers, self._runs(), self._weights()
+        of_rows = (*buffers.memory, *buffers.hidden)
+        gathered = [torch.cat([part[..., run] for run in runs], dim=-1) for part in of_rows]
+        still, parts = self._still(), [*gathered, self._flat]
+        sizes, keep = self._sizes, None if self._bad is None else (~self._bad).nonzero()[:, 0]
+        if self._bad is not None:
+            weights, *parts = [part[..., keep] for part in (weights, *parts)]
+            sizes = [int(own.logical_not().sum()) for own in self._bad.split(self._sizes)]
+        self._step_at_once(parts, weights, sizes, still if still is None or keep is None else still[keep])
+        for part, new in zip((*gathered, self._flat), parts, strict=True):
+            if keep is not None:
+                part[..., keep] = new
+        for part, new in zip(of_rows, gathered, strict=True):
+            for run, piece in zip(runs, new.split([run.stop - run.start for run in runs], dim=-1), strict=True):
                 part[..., run] = piece
-        for part, found in zip(buffers.tensors, tensors, strict=True):
-            part[:, columns] = found
+        if self._beside is not None and keep is not None:
+            self._beside = torch.zeros_like(self._flat).index_copy_(0, keep, self._beside)
 
-    def _keep_beside(self, state: Tensor, here: slice) -> None:
+    def _step_at_once(self, parts: list[Tensor], weights: Tensor, sizes: list[int], still: Tensor | None) -> None:
+        """Step rows, each of the parts [..., rows]: memory of the features, hidden, and the gradient, then outputs."""
+        core, columns = self._core, self._buffers.columns(move.parameter for move in self._moves)
+        cut = len(self._buffers.memory)
+        memory, hidden, flat = parts[:cut], parts[cut:-1], parts[-1]
+        tensors = [part[:, columns] for part in self._buffers.tensors]
+        lengths = torch.tensor(sizes, dtype=torch.int64, device="cpu")[:, None]
+        with _standing_still(still, memory, hidden, flat) as moving:
+            if not moving:
+                return
+            whole = *(part.float().T for part in hidden), *(part.T for part in tensors), lengths.T
+            state, following = core.observe(flat, weights, tuple(memory), whole)
+            for part, new in zip(memory, following, strict=True):
+                part.copy_(new)
+            flat.copy_(_advanced(lambda rows, own: core.advance_(rows, [*own, *tensors, lengths]), state.T, hidden))
+            self._keep_beside(state.T, slice(None), len(flat))
+        for part, new in zip(self._buffers.tensors, tensors, strict=True):
+            part[:, columns] = new
+        self._keep_still(still)
+
+    def _keep_beside(self, state: Tensor, here: slice, rows: int) -> None:
         """Keep what is added to the outputs once they are scaled, for a state [F, rows] of some of the weights."""
         beside = self._core.beside(state) if self._core.update_rms else None
         if beside is not None:
-            self._beside = torch.zeros_like(self._flat) if self._beside is None else self._beside
+            self._beside = self._flat.new_zeros(rows) if self._beside is None else self._beside
             self._beside[here] = beside
 
     def _keep_still(self, still: Tensor | None) -> None:
         if self._beside is not None and still is not None:
             self._beside.masked_fill_(still, 0)
+
+    def _weights(self) -> Tensor:
+        """Those of `moves` [n], or something of their shape where they are not read."""
+        if not self._core.features.reads_weights:
+            return self._flat
+        return torch.cat([_vector(local(move.parameter)) for move in self._moves])
 
     def _observed_at_once(self, weights: Tensor) -> tuple[Tensor, Memory]:
         """The state columns of all weights, and their next memory."""
@@ -190,9 +212,13 @@ class DeviceStep:
             start += run.stop - run.start
 
 
-def _gathered(part: Tensor, runs: list[slice]) -> Tensor:
-    """[..., rows] of some runs of rows, one after another."""
-    return torch.cat([part[..., run] for run in runs], dim=-1)
+@contextlib.contextmanager
+def without_autocast(devices: Iterable[torch.device]) -> Iterator[None]:
+    """Nothing is computed in another type than it says, on devices of these."""
+    with contextlib.ExitStack() as stack:
+        for kind in {device.type for device in devices} - {"meta"}:
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 def _advanced(advance: NativeStep, state: Tensor, hidden: list[Tensor]) -> Tensor:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from fewshot.errors import InputError
-from fewshot.optimizers.blocks import lengths
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
 from fewshot.optimizers.core import Hidden
 from fewshot.optimizers.shards import divided_alike, like, local
@@ -130,6 +129,7 @@ class StateBuffers:
         """Whether every weight has had a gradient other than zero; false is always right."""
         lines = [*self.memory, *(unit for part in self.hidden for unit in part)]
         lines += [] if self.seen is None else [self.seen]
+        new: list[int] = []
         for column, (parameter, place) in enumerate(self.places.items()):
             state, shape = states[parameter], local(parameter).shape
             views = [(name, line[place].view(shape)) for name, line in zip(names.of_weights, lines, strict=True)]
@@ -140,9 +140,12 @@ class StateBuffers:
                 for name, view in (*views, *numbers):
                     view.copy_(local(state[name]))
             else:
-                self._start(core, parameter, place, column)
+                self._start_memory(core, parameter, place)
+                new.append(column)
             self._views[parameter] = [*((name, like(parameter, view)) for name, view in views), *numbers]
             state.update(self._views[parameter])
+        for some in [[column] for column in new] if core.by_rows else [new]:
+            self._start(core, some)
 
     def hold(self, states: MutableMapping[Any, dict[str, Any]], parameters: Iterable[nn.Parameter]) -> bool:
         """Whether the states of all these parameters are views of these buffers, and not put in from outside."""
@@ -169,15 +172,21 @@ class StateBuffers:
         order = {parameter: column for column, parameter in enumerate(self.places)}
         return [order[parameter] for parameter in parameters]
 
-    def _start(self, core: CoordinatewiseOptimizer, parameter: nn.Parameter, place: slice, column: int) -> None:
+    def _start_memory(self, core: CoordinatewiseOptimizer, parameter: nn.Parameter, place: slice) -> None:
         weights = local(parameter.detach()).reshape(-1).float()
         for part, start in zip(self.memory, core.features.init(weights), strict=True):
             part[place] = start
-        hidden = without_lengths(core, core.begin(lengths(weights), column))
-        cut = len(self.hidden)
-        for part, start in zip(self.hidden, hidden[:cut], strict=True):
-            part[:, place] = start.T
-        for part, start in zip(self.tensors, hidden[cut:], strict=True):
-            part[:, column] = start[0]
         if self.seen is not None:
             self.seen[place] = 0
+
+    def _start(self, core: CoordinatewiseOptimizer, columns: list[int]) -> None:
+        """Hidden of some parameters, as a network that consists of them begins."""
+        places = list(self.places.values())
+        sizes = [places[column].stop - places[column].start for column in columns]
+        hidden = without_lengths(core, core.begin(torch.tensor([sizes], dtype=torch.int64, device="cpu")))
+        cut = len(self.hidden)
+        for part, start in zip(self.hidden, hidden[:cut], strict=True):
+            for column, own in zip(columns, start.split(sizes), strict=True):
+                part[:, places[column]] = own.T
+        for part, start in zip(self.tensors, hidden[cut:], strict=True):
+            part[:, columns] = start.T

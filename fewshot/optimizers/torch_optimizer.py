@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from fewshot.errors import InputError, one_of
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
-from fewshot.optimizers.device_step import DeviceStep, Move
+from fewshot.optimizers.device_step import DeviceStep, Move, without_autocast
 from fewshot.optimizers.fast.native import NativeStep
 from fewshot.optimizers.optimizer_file import load_optimizer
 from fewshot.optimizers.parameter_groups import check_group, rates, renamed
@@ -144,7 +143,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
                 loss = closure()
         moves = self._moves()
         devices = {move.parameter.device for move in moves}
-        with torch.no_grad(), _without_autocast(devices):
+        with torch.no_grad(), without_autocast(devices):
             self._step([self._on_device(device, moves) for device in sorted(devices, key=str)])
         return loss
 
@@ -295,11 +294,3 @@ class LearnedOptimizer(torch.optim.Optimizer):
 
 _LOST = "lost"
 """The process group of a copy: process groups cannot be copied, and without one the copy must not step."""
-
-
-@contextlib.contextmanager
-def _without_autocast(devices: Iterable[torch.device]) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        for kind in {device.type for device in devices} - {"meta"}:
-            stack.enter_context(torch.autocast(kind, enabled=False))
-        yield

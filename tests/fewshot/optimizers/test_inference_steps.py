@@ -17,7 +17,8 @@ from fewshot.optimizers.parameter_state import StateBuffers, StateNames
 from fewshot.optimizers.simple import SimpleOptions
 from fewshot.regularizers import Spectral
 
-CORES = [*((name, {}) for name in LEARNED), ("simple", {"features": "full"}), ("rnnprop", {"hidden_size": 7})]
+COMPILED = ("simple", "dm", "rnnprop")
+CORES = [*((name, {}) for name in COMPILED), ("simple", {"features": "full"}), ("rnnprop", {"hidden_size": 7})]
 
 
 def make(name, options):
