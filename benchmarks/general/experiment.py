@@ -24,6 +24,7 @@ from benchmarks.running.schema import (
     GeneralResults,
     GeneralTraining,
     TestedOptimizer,
+    TrajectoryFacts,
     ZeroStateUpdates,
 )
 from fewshot.engine.checkpoint import snapshot
@@ -83,7 +84,7 @@ class Learned(GeneralExperiment):
             self.folder / CHECKPOINT_NAME,
             self.command.checkpoint_seconds,
         )
-        results, failure, test_seconds = None, None, 0.0
+        results, trajectory, failure, test_seconds = None, None, None, 0.0
         title, done = f"{self.config.optimizer} {self.config.regularizer} seed {self.seed}", trainer.progress.unroll
         with GeneralObserver(self.folder, title, self.command.quiet, done) as observer:
             observer.begin("unrolls", options.unrolls, done)
@@ -91,6 +92,7 @@ class Learned(GeneralExperiment):
                 trainer.run(observer)
                 started = time.monotonic()
                 results = self._test(trainer, observer)
+                trajectory = self.trajectory(core)
                 test_seconds = time.monotonic() - started
             except MetaTrainingFailed as error:
                 failure = str(error)
@@ -113,7 +115,8 @@ class Learned(GeneralExperiment):
             clipped=progress.clipped,
         )
         took = measured(progress.seconds, test_seconds, progress.interruptions)
-        return self.write(results, details, took, failure, training=training, **_of_core(core, around_zero))
+        own = _of_core(core, around_zero, trajectory)
+        return self.write(results, details, took, failure, training=training, **own)
 
     def _card(self, loss: float) -> OptimizerCard:
         config = self.config
@@ -171,27 +174,32 @@ class Transferred(GeneralExperiment):
         with GeneralObserver(self.folder, title, self.command.quiet) as observer:
             runs = self.curves(self.stepper(core), observer, "transfer")
         tested, around_zero = TestedOptimizer(unroll=0, runs=runs), smoothness(core)
+        trajectory = self.trajectory(core)
         return self.write(
             GeneralResults(best=tested, last=tested),
             GeneralDetails(smoothness=around_zero),
             measured(0.0, time.monotonic() - started),
             training=None,
-            **_of_core(core, around_zero),
+            **_of_core(core, around_zero, trajectory),
         )
 
 
-def _of_core(core: CoordinatewiseOptimizer, around_zero: ZeroStateUpdates | None) -> dict[str, Any]:
+def _of_core(
+    core: CoordinatewiseOptimizer, around_zero: ZeroStateUpdates | None, trajectory: TrajectoryFacts | None
+) -> dict[str, Any]:
     """Members of `GeneralFacts` that say what a learned optimizer is."""
     lipschitz = None if around_zero is None else around_zero.lipschitz
-    return {"meta_parameters": sum(p.numel() for p in core.parameters()), "lipschitz": lipschitz}
+    parameters = sum(p.numel() for p in core.parameters())
+    return {"meta_parameters": parameters, "lipschitz": lipschitz, "trajectory": trajectory}
 
 
 def smoothness(core: CoordinatewiseOptimizer) -> ZeroStateUpdates | None:
     """Fig. 7 for the record: updates at 1 000 states around zero, as drawn, and the largest slope there.
 
-    None for cores whose states have several columns, or whose updates are not finite.
+    None for cores whose states have several columns or whose updates depend on those of other weights, of which there
+    are none here, or are not finite.
     """
-    if core.state_size != 1:
+    if core.state_size != 1 or not core.independent_rows:
         return None
     response = zero_state_response(core, torch.Generator().manual_seed(0))
     if not np.isfinite([*response.updates, response.lipschitz]).all():
