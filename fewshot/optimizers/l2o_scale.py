@@ -7,7 +7,7 @@ code. Otherwise than there, the network's level sees all tensors, and asinh is e
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fewshot.optimizers.blocks import block_size, blocks
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer, check_hidden_size
 from fewshot.optimizers.core import Hidden, Response, Step
 from fewshot.optimizers.observe import Features, Memory
@@ -105,9 +106,9 @@ class L2OScale(CoordinatewiseOptimizer):
     def begin(self, lengths: Tensor, seed: int = 0) -> Hidden:
         rows, tensors = int(lengths.sum()), lengths.numel()
         generator = torch.Generator("cpu").manual_seed(derive(seed, "log rates"))
-        draws = (torch.empty(size, device="cpu").uniform_(*RATES, generator=generator) for size in (rows, tensors))
-        of_rows, of_tensors = (draw.to(self.starts[0]) for draw in draws)
-        log_rate = of_rows + of_tensors.repeat_interleave(lengths.flatten().to(of_rows.device))
+        sizes = (int(lengths[0].sum()), lengths.shape[1])  # the same for all networks, whoever is beside them
+        of_rows, of_tensors = (torch.empty(n, device="cpu").uniform_(*RATES, generator=generator) for n in sizes)
+        log_rate = (of_rows + of_tensors.repeat_interleave(lengths[0])).repeat(len(lengths)).to(self.starts[0])
         scalars = torch.stack([torch.zeros_like(log_rate), torch.zeros_like(log_rate), log_rate], dim=1)
         own, tensor, network = self.starts
         return own.expand(rows, -1), scalars, tensor.expand(tensors, -1), network.expand(tensors, -1), lengths
@@ -142,12 +143,31 @@ class L2OScale(CoordinatewiseOptimizer):
         bias = self._spread(self.tensor_to_weight(tensors.T) + self.network_to_weight(network.T), lengths)
         read = self.read(state.T, h.T, scalars[:, 2], bias)
         scale = self._spread((self._means(read.direction.square()[None], lengths) + 1e-16).rsqrt(), lengths)[0]
-        tensors, network = self._levels(torch.cat([read.h, state.T]), tensors.T, network.T, lengths)
-        inertia = self.rate_inertia.sigmoid()
-        log_rate = inertia * scalars[:, 2] + (1 - inertia) * read.log_rate
-        scalars = torch.cat([self.decay(read.h).sigmoid(), self.square_decay(read.h).sigmoid(), log_rate[None]])
-        following = (read.h.T, scalars.T, tensors.T, network.T, lengths)
+        seen = self._means(torch.cat([read.h, state.T]), lengths)
+        tensors, network = self._levels(seen, tensors.T, network.T, lengths)
+        following = (read.h.T, self._scalars(read, scalars[:, 2]).T, tensors.T, network.T, lengths)
         return Step(state, hidden, self.update(read, scale), following, (bias.T, scale[:, None]))
+
+    def advance_(self, state: Tensor, hidden: Sequence[Tensor]) -> Tensor:
+        """To rounding; of what the level of weights computes, a tensor has no more in memory than a block."""
+        (h, scalars, tensors, network, of_networks), start = hidden, 0
+        bias, update, seen = self.tensor_to_weight(tensors) + self.network_to_weight(network), [], []
+        for column, size in enumerate(of_networks.T.flatten().tolist()):
+            moves, sums, squares = [], state.new_zeros(len(h) + INPUTS), state.new_zeros(())
+            for block in blocks(size, block_size(state.device)):
+                rows = slice(start + block.start, start + block.stop)
+                x = state[:, rows]
+                read = self.read(x, h[:, rows], scalars[2, rows], bias[:, column : column + 1])
+                h[:, rows], scalars[:, rows] = read.h, self._scalars(read, scalars[2, rows])
+                moves.append(self.update(read, x.new_ones(()))[:, 0])
+                sums, squares = sums + torch.cat([read.h, x]).sum(dim=1), squares + read.direction.square().sum()
+            update += [move * (squares / size + 1e-16).rsqrt() for move in moves]
+            seen.append(sums / max(1, size))
+            start += size
+        following = self._levels(torch.stack(seen, dim=1), tensors, network, of_networks.T)
+        for part, new in zip((tensors, network), following, strict=True):
+            part.copy_(new)
+        return torch.cat(update) if update else state.new_empty(0)
 
     def response(self, step: Step, columns: slice) -> Response:
         bias, scale = step.known or self.step(step.state, step.hidden).known
@@ -171,9 +191,22 @@ class L2OScale(CoordinatewiseOptimizer):
         """[rows, 1], from 1 / rms(δ) of each row's tensor, [rows]."""
         return (-(read.log_rate + self.rate_offset).exp() * read.direction * scale)[:, None]
 
-    def _levels(self, rows: Tensor, tensors: Tensor, network: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """The next units of tensors and networks, each [units, networks · tensors], for h and inputs [H + 12, rows]."""
-        tensors = self.tensor_level(self._means(rows, lengths), tensors, self.network_to_tensor(network))
+    def _scalars(self, read: Read, log_rate: Tensor) -> Tensor:
+        """The next decays and log rate, [3, rows]."""
+        inertia = self.rate_inertia.sigmoid()
+        log_rate = inertia * log_rate + (1 - inertia) * read.log_rate
+        return torch.cat([self.decay(read.h).sigmoid(), self.square_decay(read.h).sigmoid(), log_rate[None]])
+
+    def _levels(self, seen: Tensor, tensors: Tensor, network: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """The next units of tensors and networks, each [units, networks · tensors].
+
+        Args:
+            seen: means over each tensor of h and inputs, [H + 12, networks · tensors].
+            tensors: their units before.
+            network: likewise.
+            lengths: [networks, tensors].
+        """
+        tensors = self.tensor_level(seen, tensors, self.network_to_tensor(network))
         count = lengths.shape[1]
         seen = tensors.view(len(tensors), -1, count).mean(dim=2)
         return tensors, self.network_level(seen, network[:, ::count], None).repeat_interleave(count, dim=1)
