@@ -47,8 +47,8 @@ def trajectory_smoothness(
     penalties, slopes = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))  # [points, problems, rows]
     if not (penalties.isfinite().all() and slopes.isfinite().all()):
         return None
-    means = (each.double().mean(dim=(0, 2)).tolist() for each in (penalties, slopes))
-    return TrajectorySmoothness(*means, slopes.double().amax(dim=(0, 2)).tolist())
+    penalty, slope = (each.double().mean(dim=(0, 2)).tolist() for each in (penalties, slopes))
+    return TrajectorySmoothness(penalty, slope, slopes.double().amax(dim=(0, 2)).tolist())
 
 
 @torch.no_grad()

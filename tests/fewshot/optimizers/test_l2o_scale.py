@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from optimizer_models import begin, loss_of, make_model, vector
+from optimizer_models import begin, draw, loss_of, make_model, perturbed, vector
 from torch import nn
 
 import fewshot
@@ -20,15 +20,7 @@ SMALL = {"hidden_size": 2, "tensor_size": 3, "network_size": 2}
 
 
 def make(**options):
-    core = L2OScale(torch.Generator().manual_seed(1), L2OScale.Options(**options)).double()
-    with torch.no_grad():
-        for parameter in core.parameters():
-            parameter.add_(0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
-    return core
-
-
-def draw(*shape, seed=3):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return perturbed(L2OScale(torch.Generator().manual_seed(1), L2OScale.Options(**options)))
 
 
 def gru(cell, x, h, bias):

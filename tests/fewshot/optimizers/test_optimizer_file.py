@@ -115,7 +115,7 @@ def rewrite(path, change_card=lambda card: card, change_weights=lambda weights: 
         (lambda card: {**card, "options": 3}, "no readable card"),
         (lambda card: {**card, "seed": "3"}, "no readable card"),
         (lambda card: {**card, "surprise": 3}, "no readable card"),
-        (lambda card: {**card, "surprise": 3, "version": 3}, "its format 3 is newer than 2, .*: update fewshot"),
+        (lambda card: {**card, "surprise": 3, "version": 4}, "its format 4 is newer than 3, .*: update fewshot"),
         (lambda card: {**card, "version": "2"}, "no readable card"),
         (lambda card: "[]", "no readable card"),
         (lambda card: "{", "no readable card"),

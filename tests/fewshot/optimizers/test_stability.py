@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from optimizer_models import begin, take_steps
+from optimizer_models import begin, draw, perturbed, take_steps
 
 import fewshot
 from benchmarks.running.identity import plain_data
@@ -22,15 +22,7 @@ NOMINAL = {"nominal_rate": 0.02, "nominal_learned": True}
 
 def make(name="simple", **options):
     kind = LEARNED[name]
-    core = create(kind, torch.Generator().manual_seed(1), kind.Options(**options)).double()
-    with torch.no_grad():
-        for parameter in core.parameters():
-            parameter.add_(0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
-    return core
-
-
-def draw(*shape, seed=3):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return perturbed(create(kind, torch.Generator().manual_seed(1), kind.Options(**options)))
 
 
 def step_of(core, networks=2):
