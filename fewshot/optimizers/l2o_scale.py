@@ -92,7 +92,7 @@ class L2OScale(CoordinatewiseOptimizer):
         self.square_decay = Affine(own, 1, generator, bias=3.2)
         self.decay = Affine(own, 1, generator, bias=2.2)
         self.gradients = nn.Parameter(0.25 + _normal((1, SCALES), 0.1, generator))
-        self.rate_change = nn.Parameter(torch.zeros(1, own))
+        self.rate_change = nn.Parameter(torch.zeros(own))
         self.rate_bias = nn.Parameter(torch.zeros(1))
         self.rate_offset = nn.Parameter(-torch.ones(1))
         self.rate_inertia = nn.Parameter(torch.full((1,), 3.2))
@@ -107,11 +107,12 @@ class L2OScale(CoordinatewiseOptimizer):
         rows, tensors = int(lengths.sum()), lengths.numel()
         generator = torch.Generator("cpu").manual_seed(derive(seed, "log rates"))
         sizes = (int(lengths[0].sum()), lengths.shape[1])  # the same for all networks, whoever is beside them
-        of_rows, of_tensors = (torch.empty(n, device="cpu").uniform_(*RATES, generator=generator) for n in sizes)
+        draws = (torch.empty(n, dtype=torch.float32, device="cpu").uniform_(*RATES, generator=generator) for n in sizes)
+        of_rows, of_tensors = draws
         log_rate = (of_rows + of_tensors.repeat_interleave(lengths[0])).repeat(len(lengths)).to(self.starts[0])
         scalars = torch.stack([torch.zeros_like(log_rate), torch.zeros_like(log_rate), log_rate], dim=1)
         own, tensor, network = self.starts
-        return own.expand(rows, -1), scalars, tensor.expand(tensors, -1), network.expand(tensors, -1), lengths
+        return own.repeat(rows, 1), scalars, tensor.repeat(tensors, 1), network.repeat(tensors, 1), lengths
 
     def observe(
         self, gradient: Tensor, weights: Tensor, memory: Memory, hidden: Hidden, mean_square: Tensor | None = None
@@ -183,7 +184,7 @@ class L2OScale(CoordinatewiseOptimizer):
             bias: from the levels above, [3 H, rows].
         """
         h = self.weight_level(x, h, bias)
-        free = log_rate + (self.rate_change @ h)[0] + self.rate_bias
+        free = log_rate + self.rate_change @ h + self.rate_bias
         bounded = free + (free.clamp(-LARGEST_LOG_RATE, LARGEST_LOG_RATE) - free).detach()  # straight through
         return Read(h, (self.direction @ h + self.gradients @ x[:SCALES])[0], bounded)
 

@@ -121,7 +121,9 @@ class StateBuffers:
         stride = rows + (16 if rows % 1024 < 16 else 0)
         self.memory = [torch.empty(rows, dtype=torch.float32, device=device) for _ in names.memory]
         self.hidden = [torch.empty(units, stride, dtype=hidden_dtype, device=device)[:, :rows] for units in names.units]
-        self.tensors = [torch.empty(units, len(self.places), device=device) for units in names.tensor_units]
+        self.tensors = [
+            torch.empty(units, len(self.places), dtype=torch.float32, device=device) for units in names.tensor_units
+        ]
         self.seen = torch.empty(rows, dtype=hidden_dtype, device=device) if names.seen else None
         self.vector = torch.empty(rows, dtype=torch.float32, device=device)
         """Room for a number a weight within a step: fresh memory would cost more than what is done with it."""

@@ -74,7 +74,7 @@ class Slow:
             for i, x in enumerate(rows):
                 h = self.h[k][i] = gru(core.weight_level, x, self.h[k][i], bias)
                 deltas.append(core.direction[0] @ h + core.gradients[0] @ x[:4])
-                logs.append((self.log_rate[k][i] + core.rate_change[0] @ h + core.rate_bias[0]).clamp(-33, 33))
+                logs.append((self.log_rate[k][i] + core.rate_change @ h + core.rate_bias[0]).clamp(-33, 33))
                 self.s[k][i] = torch.sigmoid(affine(core.square_decay, h))[0]
                 self.d[k][i] = torch.sigmoid(affine(core.decay, h))[0]
                 inertia = torch.sigmoid(core.rate_inertia[0])
