@@ -106,7 +106,13 @@ def test_the_stable_preset_is_in_the_record_and_later_options_in_no_other(tmp_pa
     assert stable.path is not None
     assert all(point["lost"] >= 0 for point in stable.details.curve)
     _, card = load_optimizer(stable.path.parent / "best.safetensors")
-    assert card.options == core | {"scale_free": False}
+    assert {name: card.options[name] for name in core} == core
+    off = {name: value for name, value in card.options.items() if name not in core}
+    assert {"scale_free", "update_rms", "nominal_rate"} <= off.keys()
+    assert off == {name: getattr(LEARNED["simple"].Options(), name) for name in off} | {
+        "nominal_decays": [0.9, 0.99, 0.999]
+    }
+    assert not {"update_rms", "nominal_rate"} & core.keys()
     quick = parse(["--preset", "quick"]).to_dict()
     assert not {*later, "meta_warmup"} & set(quick["training"])
     assert "output_multiplier" not in quick["core"]
