@@ -20,6 +20,7 @@ from benchmarks.reporting.render_html import to_html
 from benchmarks.reporting.render_matplotlib import write_figures
 from benchmarks.reporting.render_text import notes_text, to_latex, to_text, verdicts_text
 from benchmarks.reporting.rows import Row
+from benchmarks.reporting.speedups import speed_ups
 from benchmarks.reporting.tables import select, sort, to_frame
 from benchmarks.running.command import parse_as
 from benchmarks.running.record import DEFAULT_RESULTS
@@ -91,7 +92,8 @@ def write_report(
     """
     judgements = judge(rows, command.margins)
     comparisons = compare(rows, judgements, command.margins)
-    frame = select(to_frame(rows, comparisons, command.components), command.where)
+    ratios = speed_ups(rows)
+    frame = select(to_frame(rows, comparisons, command.components, ratios), command.where)
     shown = [rows[i] for i in frame.index]
     if command.sort is not None:
         frame = sort(frame, command.sort, command.reverse)
@@ -102,18 +104,20 @@ def write_report(
     @cache  # for the file and, where that is no terminal, standard output
     def text(width: int | None) -> str:
         heading = f"# {title}" if title else ""
-        parts = heading, to_text(frame, width), notes_text(command.margins, width), verdicts_text(judgements, width)
-        return "\n\n".join(filter(None, parts))
+        notes = notes_text(frame, command.margins, width)
+        return "\n\n".join(filter(None, (heading, to_text(frame, width), notes, verdicts_text(judgements, width))))
 
     choice = choose(groups_of(shown), comparisons, command.drawn)
     plots = []
     if {"html", "figures"} & set(command.format):
-        plots = make_plots(choice, None if "html" in command.format else kinds)
+        plots = make_plots(choice, None if "html" in command.format else kinds, ratios)
     contents = {
         "md": lambda: text(None) + "\n",
         "csv": lambda: frame.to_csv(index=False),
         "tex": lambda: (f"% {title}\n" if title else "") + to_latex(frame),
-        "html": lambda: to_html(choice.groups, comparisons, judgements, plots, choice.note, title, command.margins),
+        "html": lambda: to_html(
+            choice.groups, comparisons, judgements, plots, choice.note, title, command.margins, ratios
+        ),
     }
     paths = []
     for name in dict.fromkeys(command.format):

@@ -151,6 +151,7 @@ def _general(record: Record, facts: GeneralFacts) -> Row:
         values={} if values is None else {seed: values},
         records={seed: record.light()},
         trained=_trained(record, facts, seed),
+        losses={} if losses is None else {seed: losses},
     )
 
 

@@ -14,6 +14,7 @@ from benchmarks.reporting import wording
 from benchmarks.reporting.charts import charts_of
 from benchmarks.reporting.claims import Judgement
 from benchmarks.reporting.compare import DEFAULT_MARGINS, Comparison, Margins
+from benchmarks.reporting.crossed.speedup import SpeedUp
 from benchmarks.reporting.groups import Group
 from benchmarks.reporting.layout import cards_of, not_judged, scales_of, tables_of, tally
 from benchmarks.reporting.plots import Plot
@@ -28,6 +29,7 @@ def to_html(
     note: str = "",
     title: str = "",
     margins: Margins = DEFAULT_MARGINS,
+    ratios: Mapping[tuple[str, ...], SpeedUp] | None = None,
 ) -> str:
     """Verdicts first, then tables, charts, and the provenance of every row. Equal records give equal text.
 
@@ -39,6 +41,7 @@ def to_html(
         note: what of the groups is not drawn.
         title: of the page; a general one where empty.
         margins: by which comparisons were judged.
+        ratios: of `speedups.speed_ups`; none where None.
     """
     charts = charts_of(plots)
     cards = cards_of(judgements)
@@ -49,7 +52,7 @@ def to_html(
         "tally": tally(judgements),
         "not_judged": not_judged(cards),
         "scales": scales_of(cards),
-        "tables": tables_of(groups, comparisons),
+        "tables": tables_of(groups, comparisons, ratios or {}),
         "charts": charts,
         "note": note,
         "options": _options(groups),

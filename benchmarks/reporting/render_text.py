@@ -27,6 +27,8 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "`": r"\textasciigrave{}",
     "±": r"$\pm$",
     "×": r"$\times$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
 }
 
 
@@ -65,9 +67,9 @@ def to_latex(frame: pd.DataFrame) -> str:
     return "\n".join(_latex(title, table) for title, table in _tables(frame))
 
 
-def notes_text(margins: Margins, width: int | None = None) -> str:
-    """How the tables are to be read."""
-    notes = wording.notes(margins)
+def notes_text(frame: pd.DataFrame, margins: Margins, width: int | None = None) -> str:
+    """How the tables of a frame are to be read, with what only some tables need."""
+    notes = wording.notes(margins, speed_ups=not frame.empty and bool(frame["speed_up"].notna().any()))
     return notes if width is None else folding.lines(" ".join(notes.split()), width)
 
 
@@ -140,6 +142,7 @@ def _texts(line: dict[str, Any]) -> dict[str, str]:
         "p (Holm)": wording.p_value(line["holm"]),
         "no larger than": wording.bound(line["no_larger_than"], line["equivalent"], metric),
         "more": wording.more(line["more_seeds"], line["more_problems"], line["problem"]),
+        "speed-up": wording.speed_up(*(line[f"speed_up{name}"] for name in ("", "_low", "_high", "_bound"))),
         "failures": wording.lost(line["failed"], line["diverged"]),
         "remarks": line["remarks"],
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -73,6 +73,8 @@ class Row:
     """By seed; failed ones too."""
     trained: Mapping[int, Trained]
     """By seed; empty where nothing is known."""
+    losses: Mapping[int, np.ndarray] = field(default_factory=dict)
+    """As `values`, the final test losses of the general track; empty of the other."""
     settings: str = ""
     """What tells it apart from rows of the same labels."""
     local_settings: str = ""
@@ -151,14 +153,16 @@ class Row:
         }
         return {name: tuple(sorted(values)) for name, values in found.items()}
 
-    def table(self, seeds: Iterable[int] | None = None) -> np.ndarray:
+    def table(self, seeds: Iterable[int] | None = None, values: Mapping[int, np.ndarray] | None = None) -> np.ndarray:
         """Values [seeds, problems], [problems] of a hand-designed optimizer; NaN where there is none.
 
         Args:
             seeds: of the rows of the table; those of failed runs have no value. None: all.
+            values: by seed; None: those of the row.
         """
-        empty = np.full(max(map(len, self.values.values()), default=1), np.nan)
-        rows = {seed: np.concatenate([values, empty[len(values) :]]) for seed, values in self.values.items()}
+        values = self.values if values is None else values
+        empty = np.full(max(map(len, values.values()), default=1), np.nan)
+        rows = {seed: np.concatenate([found, empty[len(found) :]]) for seed, found in values.items()}
         if self.hand_designed:
             return next(iter(rows.values()), empty)
         return np.array([rows.get(seed, empty) for seed in (self.records if seeds is None else seeds)])
@@ -228,4 +232,5 @@ def _joined(members: list[Row]) -> Row:
     values = {seed: values for run in members for seed, values in run.values.items()}
     records = {seed: record for run in members for seed, record in run.records.items()}
     trained = {seed: found for run in members for seed, found in run.trained.items()}
-    return replace(first, values=values, records=records, trained=trained)
+    losses = {seed: found for run in members for seed, found in run.losses.items()}
+    return replace(first, values=values, records=records, trained=trained, losses=losses)

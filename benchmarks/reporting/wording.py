@@ -33,10 +33,23 @@ value of all; a difference is decided only where both agree. "Early best": the l
 meta-trainings was more than 10 % worse on validation than the best, which is tested. docs/tables.md says more."""
 
 
-def notes(margins: Margins) -> str:
-    """How tables are to be read."""
+SPEED_UPS = """\
+Speed-up: how many times as many steps Adam needs for the same final test loss, with the best rate of its grid for every
+problem and step; mean ratio over seeds and test problems with the ends of its 95 % interval. "≥": a bound, since Adam
+never has the loss of some runs in as many steps as it was run for, and they count as its last step; "≤": it has it at
+its first recorded step; "?": both."""
+
+
+def notes(margins: Margins, speed_ups: bool = False) -> str:
+    """How tables are to be read.
+
+    Args:
+        margins: of what is practically nothing.
+        speed_ups: there is a column of them.
+    """
     unit = "point" if margins.points == 1 else "points"
-    return _NOTES.format(points=margins.points, unit=unit, relative=100 * margins.relative)
+    general = _NOTES.format(points=margins.points, unit=unit, relative=100 * margins.relative)
+    return "\n".join([general, *[SPEED_UPS] * speed_ups])
 
 
 def number(value: float, metric: str, sign: str = "") -> str:
@@ -93,6 +106,15 @@ def _rounded_up(value: float, metric: str) -> str:
         return number(value, metric)
     digits = 2 if metric == "accuracy" else 3 - math.floor(math.log10(abs(value)))
     return number(math.ceil(round(value * 10.0**digits, 6)) / 10.0**digits, metric)
+
+
+def speed_up(ratio: float, low: float, high: float, bound: str) -> str:
+    """A ratio with the ends of its interval; a bound, and the end that it has, where it is one; empty without one."""
+    if math.isnan(ratio) or bound == "unknown":
+        return "" if math.isnan(ratio) else "?"
+    sign = {"at least": "≥ ", "at most": "≤ "}.get(bound, "")
+    known = [f"{sign}{end:.3g}" for end in (low, high) if 0 < end < math.inf]
+    return f"{sign}{ratio:.3g} ({' to '.join(known) or '?'})"
 
 
 def more(seeds: float, problems: float, problem: str) -> str:

@@ -143,11 +143,11 @@
       error_x: { type: "data", symmetric: false, array: line.high.map((h, i) => (h ?? line.x[i]) - line.x[i]), arrayminus: line.low.map((l, i) => line.x[i] - (l ?? line.x[i])), color: ink, thickness: 2, width: 0 },
       hovertemplate: "%{text}<extra></extra>" }));
     const rows = panel.y.ticks;
-    const values = panel.lines.flatMap((line) => [...line.x, ...line.low, ...line.high]).filter((v) => v !== null).concat(0);
-    const reach = Math.max(...values) - Math.min(...values) || 1;
+    const ends = panel.x.log ? panel.x.reach.map(Math.log10) : panel.x.reach;
     made.hovermode = "closest";
     made.height = 90 + rows.length * (narrow() ? 46 : 32);
-    made.xaxis = { ...made.xaxis, range: [Math.min(...values) - 0.05 * reach, Math.max(...values) + 0.05 * reach], zeroline: true, zerolinewidth: 2, zerolinecolor: ink };
+    made.xaxis = { ...made.xaxis, range: ends, ...(panel.x.log ? logTicks(ends) : {}) };
+    made.shapes = [{ type: "line", x0: panel.x.neutral, x1: panel.x.neutral, yref: "paper", y0: 0, y1: 1, layer: "below", line: { color: ink, width: 2 } }];
     made.yaxis = { ...made.yaxis, type: "category", categoryorder: "array", categoryarray: rows, range: [-0.6, rows.length - 0.4], ticks: "", showgrid: false, title: { text: "" }, tickvals: rows, ticktext: rows.map(escaped) };
     if (narrow()) {
       made.margin.l = 8;
