@@ -54,6 +54,8 @@ class ReportCommand:
     """Differences below this fraction of a loss (or of a Lipschitz number) are practically nothing."""
     components: bool = False
     """Columns of how much seeds, test problems and their interaction vary, as standard deviations."""
+    selection: bool = False
+    """Columns of how optimizers were selected: exploded and clipped shares, best unroll, validation losses."""
     format: tuple[Format, ...] = FORMATS
     """What is written."""
     plugin: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -105,7 +107,8 @@ def write_report(
     def text(width: int | None) -> str:
         heading = f"# {title}" if title else ""
         notes = notes_text(frame, command.margins, width)
-        return "\n\n".join(filter(None, (heading, to_text(frame, width), notes, verdicts_text(judgements, width))))
+        tables, verdicts = to_text(frame, width, selection=command.selection), verdicts_text(judgements, width)
+        return "\n\n".join(filter(None, (heading, tables, notes, verdicts)))
 
     choice = choose(groups_of(shown), comparisons, command.drawn)
     plots = []
@@ -114,7 +117,7 @@ def write_report(
     contents = {
         "md": lambda: text(None) + "\n",
         "csv": lambda: frame.to_csv(index=False),
-        "tex": lambda: (f"% {title}\n" if title else "") + to_latex(frame),
+        "tex": lambda: (f"% {title}\n" if title else "") + to_latex(frame, command.selection),
         "html": lambda: to_html(
             choice.groups, comparisons, judgements, plots, choice.note, title, command.margins, ratios
         ),

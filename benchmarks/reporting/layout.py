@@ -67,6 +67,11 @@ class Line:
         return wording.remarks(self.row, self.comparison)
 
     @property
+    def selection(self) -> str:
+        """See `wording.selection`."""
+        return wording.selection(self.row)
+
+    @property
     def lost(self) -> str:
         """Failed and diverged runs."""
         return wording.lost(self.row.failed, self.row.diverged)

@@ -12,30 +12,12 @@ import numpy as np
 from benchmarks.reporting.crossed.analysis import Analysis, mean_of
 from benchmarks.reporting.crossed.missing import worst_case
 from benchmarks.reporting.naming import apart, flat, label
+from benchmarks.reporting.selection import Selection, Trained, selection_of
 from benchmarks.reporting.style import LineStyle, line_style
 from benchmarks.running.record import Record
 
 _HASHED = ("transfer.config_sha256",)
 """Options that nobody can read; they are among `Row.hashes`."""
-EARLY = 1.1
-"""Last over best validation loss beyond which the best optimizer of a meta-training is an early lucky one."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What the meta-training of one seed left behind, of the general track; None where it is not known."""
-
-    lipschitz: float | None
-    """Largest slope of its updates around zero, of the optimizer that validated best."""
-    best: float | None
-    """Its loss on validation."""
-    last: float | None
-    """That of the last optimizer; infinite where it diverged."""
-
-    @property
-    def early(self) -> bool:
-        """The last optimizer is more than 10 % worse than the best, or diverged."""
-        return self.best is not None and self.last is not None and self.last > EARLY * self.best
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,8 +122,13 @@ class Row:
 
     @property
     def early(self) -> int:
-        """Number of seeds whose best optimizer is an early lucky one."""
+        """Number of seeds whose best optimizer is an early one."""
         return sum(trained.early for trained in self.trained.values())
+
+    @cached_property
+    def selection(self) -> Selection | None:
+        """How its optimizers were selected; None where nothing is known."""
+        return selection_of(self.trained.values())
 
     @property
     def computed(self) -> dict[str, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from benchmarks.reporting.crossed.analysis import Analysis
 from benchmarks.reporting.crossed.speedup import SpeedUp
 from benchmarks.reporting.published import published, table_of
 from benchmarks.reporting.rows import Row
+from benchmarks.reporting.selection import Selection
 from benchmarks.reporting.speedups import speed_ups
 from fewshot.errors import InputError, one_of
 
@@ -38,7 +40,8 @@ def to_frame(
     difference_over, worst_difference, p, holm, family that this is corrected over (a claim or a table), no_larger_than,
     equivalent, more_seeds and more_problems (see `Comparison`); speed_up over Adam at its best, from speed_up_low to
     speed_up_high (0 and infinity where that end is open), speed_up_bound (see `SpeedUp.bound`), and speed_up_unreached,
-    the test runs whose loss Adam never has; with `components` the standard deviations sd_seeds,
+    the test runs whose loss Adam never has; exploded, clipped, best_unroll, best_loss and last_loss (see `Selection`);
+    with `components` the standard deviations sd_seeds,
     sd_problems and sd_rest; best; settings, which tells apart rows of equal labels; remarks. Accuracies are in %,
     differences in percentage points.
 
@@ -53,7 +56,7 @@ def to_frame(
     lines = []
     for row in rows:
         comparison = found.get(row.key)
-        line = {**_numbers(row), **_comparison(comparison), **_speed_up(ratios.get(row.key))}
+        line = {**_numbers(row), **_comparison(comparison), **_speed_up(ratios.get(row.key)), **_selection(row)}
         line |= _components(row.analysis) if components else {}
         remarks = wording.remarks(row, comparison)
         lines.append({**line, "best": row.key in best, "settings": row.settings, "remarks": remarks})
@@ -122,6 +125,11 @@ def _comparison(comparison: Comparison | None) -> dict[str, Any]:
         "family": comparison.pair.family,
         "equivalent": decision.equivalent,
     }
+
+
+def _selection(row: Row) -> dict[str, float]:
+    found = row.selection
+    return {f.name: np.nan if found is None else getattr(found, f.name) for f in fields(Selection)}
 
 
 def _speed_up(found: SpeedUp | None) -> dict[str, Any]:

@@ -138,6 +138,35 @@ def lost(failed: int, diverged: int) -> str:
     return ", ".join(f"{n} {what}" for n, what in ((failed, "failed"), (diverged, "diverged")) if n)
 
 
+def share(percent: float) -> str:
+    """Of something, in %; empty where it is not known."""
+    return "" if math.isnan(percent) else f"{percent:.3g}"
+
+
+def unroll(number: float) -> str:
+    """Of meta-training; empty where it is not known."""
+    return "" if math.isnan(number) else f"{number:,.0f}"
+
+
+def last_loss(value: float) -> str:
+    """On validation; empty where it is not known."""
+    return "diverged" if math.isinf(value) else number(value, "loss")
+
+
+def selection(row: Row) -> str:
+    """How its optimizers were selected; empty where nothing is known."""
+    found = row.selection
+    if found is None:
+        return ""
+    parts = []
+    if (at := unroll(found.best_unroll)) and not math.isnan(found.best_loss):
+        last = f", at last {last_loss(found.last_loss)}" if not math.isnan(found.last_loss) else ""
+        parts.append(f"selected at unroll {at}: validation loss {number(found.best_loss, 'loss')}{last}")
+    shares = ((found.exploded, "of unrolls exploded"), (found.clipped, "of the meta-gradient clipped"))
+    parts += [f"{share(percent)} % {what}" for percent, what in shares if not math.isnan(percent)]
+    return "; ".join(parts)
+
+
 def remarks(row: Row, comparison: Comparison | None) -> str:
     """What a reader has to know of a row, and of its difference, beyond their numbers; empty where nothing is."""
     found = [f"runs differ in {name} ({', '.join(values)})" for name, values in row.computed.items() if len(values) > 1]

@@ -284,7 +284,7 @@ def test_selection_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     ("last", "said"),
     [(0.3, "converged:"), (0.329, "converged:"), (0.331, "not converged:"), (None, "diverged")],
 )
-def test_a_lucky_optimizer_is_called_one(last: float | None, said: str) -> None:
+def test_an_early_best_is_called_one(last: float | None, said: str) -> None:
     training = GeneralTraining(
         unroll=40, skipped=2, best_unroll=5, best_loss=0.3, last_loss=last, exploded=0.2, clipped=0.94
     )
@@ -293,7 +293,7 @@ def test_a_lucky_optimizer_is_called_one(last: float | None, said: str) -> None:
     line = how_it_went(msgspec.structs.replace(record.facts, training=training, config=config))
     assert line is not None
     assert said in line
-    assert ("early, lucky" in line) == (last is None or last > 0.33) == ("--training.truncation above 20" in line)
+    assert ("an early best" in line) == (last is None or last > 0.33) == ("--training.truncation above 20" in line)
     assert "20% of unrolls exploded; the clamp cut 94% of the meta-gradient" in line
     assert how_it_went(record.facts) is None, "records before computation 2 do not tell"
 
