@@ -132,11 +132,13 @@ class Row:
 
     @property
     def computed(self) -> dict[str, tuple[str, ...]]:
-        """What runs must share to be one run but for rounding: all values of each."""
+        """What runs must share to be one run but for rounding: all known values of each."""
         environments = [record.facts.environment for record in self.records.values()]
         found = {
             "threads": {str(environment.threads) for environment in environments},
             "device": {environment.device for environment in environments},
+            "processor": {environment.processor for environment in environments} - {""},
+            "precision": {str(self.config.get("precision", "fp32"))},
         }
         return {name: tuple(sorted(values)) for name, values in found.items()}
 

@@ -181,7 +181,7 @@ def unlike(comparison: Comparison) -> str:
     parts = [
         f"{name} {', '.join(mine[name])} against {', '.join(others[name])}"
         for name in mine
-        if mine[name] != others[name]
+        if mine[name] and others[name] and mine[name] != others[name]
     ]
     return f"computed with {'; '.join(parts)}" if parts else ""
 

@@ -54,6 +54,8 @@ class Environment(Part, frozen=True):
     threads: int
     plugins: tuple[Plugin, ...] = ()
     """Plug-ins that brought something which the run used."""
+    processor: str = ""
+    """Its name; "" in older records."""
 
 
 class DatasetFacts(Part, frozen=True, omit_defaults=True):

@@ -163,6 +163,21 @@ def test_threads_and_devices_that_differ_are_said():
     assert list(to_frame(rows_of([optimized(PLAIN)]))["remarks"]) == [""]
 
 
+def test_processors_and_precisions_that_differ_are_said():
+    """A hand-designed rival of another precision; a partner of another processor; unknown ones are no difference."""
+    first, second = (msgspec.structs.replace(ENVIRONMENT, processor=name) for name in ("Chip A", "Chip B"))
+    records = [optimized(PLAIN, environment=first), optimized(PLAIN + NOISE, "smooth", environment=second)]
+    assert list(to_frame(rows_of(records))["remarks"])[1] == "computed with processor Chip B against Chip A"
+    mixed = rows_of([optimized(PLAIN, environment=first), optimized(PLAIN, seed=1, environment=second)])
+    assert list(to_frame(mixed)["remarks"]) == ["runs differ in processor (Chip A, Chip B)"]
+    unknown = [optimized(PLAIN), optimized(PLAIN + NOISE, "smooth", environment=second)]
+    assert list(to_frame(rows_of(unknown))["remarks"]) == ["", ""]
+    rivals = [optimized(PLAIN, "smooth", precision="bf16"), optimized(PLAIN + NOISE, optimizer="adam")]
+    assert "; computed with precision bf16 against fp32" in verdicts_text(judge(rows_of(rivals)))
+    other = rows_of([optimized(PLAIN), optimized(PLAIN + NOISE, "smooth", precision="bf16")])
+    assert not compare(other), "of another configuration: no partners"
+
+
 @pytest.mark.parametrize("recorded", [False, True])
 def test_an_early_best_is_marked(recorded):
     """The best loss of the makers' facts is 0.3; records that do not say the last one have it in their curve."""
