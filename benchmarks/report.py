@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from benchmarks.reporting.claims import compare, judge
-from benchmarks.reporting.compare import DEFAULT_MARGINS, Margins
+from benchmarks.reporting.compare import DEFAULT_MARGINS, Margins, best_rows
 from benchmarks.reporting.folding import terminal_width
 from benchmarks.reporting.groups import choose, groups_of
 from benchmarks.reporting.kinds import make_plots
@@ -94,8 +94,8 @@ def write_report(
     """
     judgements = judge(rows, command.margins)
     comparisons = compare(rows, judgements, command.margins)
-    ratios = speed_ups(rows)
-    frame = select(to_frame(rows, comparisons, command.components, ratios), command.where)
+    ratios, best = speed_ups(rows), best_rows(rows)
+    frame = select(to_frame(rows, comparisons, command.components, ratios, best), command.where)
     shown = [rows[i] for i in frame.index]
     if command.sort is not None:
         frame = sort(frame, command.sort, command.reverse)
@@ -119,7 +119,7 @@ def write_report(
         "csv": lambda: frame.to_csv(index=False),
         "tex": lambda: (f"% {title}\n" if title else "") + to_latex(frame, command.selection),
         "html": lambda: to_html(
-            choice.groups, comparisons, judgements, plots, choice.note, title, command.margins, ratios
+            choice.groups, comparisons, judgements, plots, choice.note, title, command.margins, ratios, best
         ),
     }
     paths = []

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
 
 from benchmarks.reporting import wording
 from benchmarks.reporting.claims import CLAIMS, Judgement
-from benchmarks.reporting.compare import Comparison, best_rows
+from benchmarks.reporting.compare import Comparison
 from benchmarks.reporting.crossed.decisions import Verdict
 from benchmarks.reporting.crossed.speedup import SpeedUp
 from benchmarks.reporting.groups import Group
@@ -108,11 +108,13 @@ class Table:
 
 
 def tables_of(
-    groups: Sequence[Group], comparisons: Sequence[Comparison], ratios: Mapping[tuple[str, ...], SpeedUp]
+    groups: Sequence[Group],
+    comparisons: Sequence[Comparison],
+    ratios: Mapping[tuple[str, ...], SpeedUp],
+    best: Set[tuple[str, ...]],
 ) -> list[Table]:
     """A table a group; rows are numbered through in the order of their provenance."""
     by_row = {c.row.key: c for c in comparisons}
-    best = best_rows([row for group in groups for row in group.rows])
     tables, number = [], 0
     for group in groups:
         ends = [end for row in group.rows for end in _ends(row)]

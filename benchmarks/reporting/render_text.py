@@ -71,7 +71,12 @@ def to_latex(frame: pd.DataFrame, selection: bool = False) -> str:
 
 def notes_text(frame: pd.DataFrame, margins: Margins, width: int | None = None) -> str:
     """How the tables of a frame are to be read, with what only some tables need."""
-    notes = wording.notes(margins, speed_ups=not frame.empty and bool(frame["speed_up"].notna().any()))
+    some = not frame.empty
+    notes = wording.notes(
+        margins,
+        speed_ups=some and bool(frame["speed_up"].notna().any()),
+        one_model=some and bool(frame["one_model"].any()),
+    )
     return notes if width is None else folding.lines(" ".join(notes.split()), width)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import fields
 from typing import Any
 
@@ -30,6 +30,7 @@ def to_frame(
     comparisons: Sequence[Comparison] | None = None,
     components: bool = False,
     ratios: Mapping[tuple[str, ...], SpeedUp] | None = None,
+    best: Set[tuple[str, ...]] | None = None,
 ) -> pd.DataFrame:
     """The numbers of a table, a line a row, in the order of `rows`; NaN or "" where there is none.
 
@@ -50,9 +51,10 @@ def to_frame(
         comparisons: of `claims.compare`; made where None.
         components: whether there are columns of them.
         ratios: of `speedups.speed_ups`; made where None.
+        best: of `compare.best_rows`; made where None.
     """
     found = {c.row.key: c for c in (compare(rows) if comparisons is None else comparisons)}
-    best, ratios = best_rows(rows), speed_ups(rows) if ratios is None else ratios
+    best, ratios = best_rows(rows) if best is None else best, speed_ups(rows) if ratios is None else ratios
     lines = []
     for row in rows:
         comparison = found.get(row.key)

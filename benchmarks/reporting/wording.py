@@ -40,16 +40,22 @@ never has the loss of some runs in as many steps as it was run for, and they cou
 its first recorded step; "?": both."""
 
 
-def notes(margins: Margins, speed_ups: bool = False) -> str:
+_ONE_MODEL = """\
+One trained model: the number of threads and the order of summation alone move its result, by as much as
+docs/statistics.md says under "Re-runs"; no smaller difference of single seeds means anything."""
+
+
+def notes(margins: Margins, speed_ups: bool = False, one_model: bool = False) -> str:
     """How tables are to be read.
 
     Args:
         margins: of what is practically nothing.
         speed_ups: there is a column of them.
+        one_model: there are rows of a single seed.
     """
     unit = "point" if margins.points == 1 else "points"
     general = _NOTES.format(points=margins.points, unit=unit, relative=100 * margins.relative)
-    return "\n".join([general, *[SPEED_UPS] * speed_ups])
+    return "\n".join([general, *[_ONE_MODEL] * one_model, *[SPEED_UPS] * speed_ups])
 
 
 def number(value: float, metric: str, sign: str = "") -> str:
