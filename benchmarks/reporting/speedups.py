@@ -38,22 +38,19 @@ class _Rated(msgspec.Struct):
 def speed_ups(rows: Sequence[Row]) -> dict[tuple[str, ...], SpeedUp]:
     """The speed-up of every row, by its key, that a record of the reference among `rows` allows.
 
-    Of several on the same problems the longest counts, whatever its number of steps: no ratio exceeds its last step
-    over a row's.
+    Of several on the same problems the longest counts that has as many of them: no ratio exceeds its last step over a
+    row's.
 
     Args:
         rows: of `read.load`; of the general track those with losses on the problems of an envelope, or on the first of
             them, are compared with it.
     """
-    envelopes: dict[str, _Envelope] = {}
+    envelopes: dict[str, list[_Envelope]] = {}
     for row in rows:
-        found = _envelope(row)
-        if found is not None:
-            known = envelopes.setdefault(_problems(row), found)
-            if (found.steps[-1], found.losses.shape) > (known.steps[-1], known.losses.shape):
-                envelopes[_problems(row)] = found
-    compared = ((row, envelopes.get(_problems(row))) for row in rows if envelopes and row.losses)
-    ratios = {row.key: _speed_up(row, found) for row, found in compared if found is not None}
+        if (found := _envelope(row)) is not None:
+            envelopes.setdefault(_problems(row), []).append(found)
+    compared = [row for row in rows if envelopes and row.losses]
+    ratios = {row.key: _speed_up(row, envelopes.get(_problems(row), ())) for row in compared}
     return {key: found for key, found in ratios.items() if found is not None}
 
 
@@ -74,12 +71,14 @@ def _problems(row: Row) -> str:
     return config_sha256(named)
 
 
-def _speed_up(row: Row, reference: _Envelope) -> SpeedUp | None:
-    """None where the reference has fewer problems, or no problem has a loss of every seed."""
+def _speed_up(row: Row, references: Sequence[_Envelope]) -> SpeedUp | None:
+    """None where every reference has fewer problems, or no problem has a loss of every seed."""
     losses = row.table(values=row.losses)
     problems = losses.shape[-1]
-    if problems > len(reference.losses):
+    enough = [found for found in references if len(found.losses) >= problems]
+    if not enough:
         return None
+    reference = max(enough, key=lambda found: (found.steps[-1], found.losses.shape))
     steps = next(iter(row.records.values())).facts.protocol.steps
     found = speed_up(losses, steps, reference.losses[:problems], reference.steps)
     return None if np.isnan(found.log.mean) else found

@@ -42,9 +42,8 @@ def to_frame(
     equivalent, more_seeds and more_problems (see `Comparison`); speed_up over Adam at its best, from speed_up_low to
     speed_up_high (0 and infinity where that end is open), speed_up_bound (see `SpeedUp.bound`), and speed_up_unreached,
     the test runs whose loss Adam never has; exploded, clipped, best_unroll, best_loss and last_loss (see `Selection`);
-    with `components` the standard deviations sd_seeds,
-    sd_problems and sd_rest; best; settings, which tells apart rows of equal labels; remarks. Accuracies are in %,
-    differences in percentage points.
+    with `components` the standard deviations sd_seeds, sd_problems and sd_rest; best; settings, which tells apart rows
+    of equal labels; remarks. Accuracies are in %, differences in percentage points.
 
     Args:
         rows: of `read.load`.

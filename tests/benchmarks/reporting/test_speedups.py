@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -127,7 +128,8 @@ def test_diverged_runs_never_help():
 def test_the_longest_envelope_on_the_same_problems_counts():
     short, other = adam(steps=120), adam(which="other", task="cifar10_mlp")
     assert found(learned(2.0), short, other)["simple"].bound == "at least"
-    for records in ([learned(2.0), short, adam()], [adam(), short, learned(2.0)]):
+    few = adam(steps=900, problems=PROBLEMS - 1)
+    for records in ([learned(2.0), short, few, adam()], [adam(), few, short, learned(2.0)]):
         assert found(*records)["simple"].ratio == pytest.approx(2, rel=1e-3)
 
 
@@ -158,6 +160,14 @@ def test_notes_explain_the_column_where_there_is_one():
     assert "Speed-up" not in notes_text(without, DEFAULT_MARGINS)
     assert "speed-up" not in to_text(without)
     assert "Speed-up: how many times as many steps Adam needs" in notes_text(with_it, DEFAULT_MARGINS)
+
+
+def test_notes_on_rows_of_one_seed_name_what_re_runs_move():
+    one, two = (to_frame(rows_of([learned(2.0, seed, spread=0.1) for seed in range(n)])) for n in (1, 2))
+    assert 'under "Re-runs"; no smaller difference' in " ".join(notes_text(one, DEFAULT_MARGINS).split())
+    assert "Re-runs" not in notes_text(two, DEFAULT_MARGINS)
+    page = Path(__file__).parents[3] / "docs" / "statistics.md"
+    assert "**Re-runs.**" in page.read_text(), "what the note points to"
 
 
 def test_the_figure_has_a_line_a_row_on_a_logarithmic_axis():
