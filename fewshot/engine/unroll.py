@@ -60,6 +60,8 @@ class Truncation(NamedTuple):
 
     surrogate: Tensor
     """Has the meta-gradient of the truncation's objective; its value means nothing."""
+    objective: Tensor
+    """Value of that, a scalar without graph: Σ w_t (ℓ_t + λ R_t), or with ln ℓ_t; a lost network counts as the cap."""
     loss: Tensor
     """Mean loss after each step, over networks, of lost ones the cap: [T], no graph."""
     penalty: Tensor
@@ -110,7 +112,8 @@ class Unroll:
     def _truncation(self, step_weights: Sequence[float]) -> Truncation:
         self._detach()
         self._replace_lost()
-        surrogate, losses, penalties = self.weights.new_zeros(()), [], []
+        surrogate = objective = self.weights.new_zeros(())
+        losses, penalties = [], []
         for step_weight in step_weights:
             penalty = self._advance(self._observed())
             loss, slope = self._capped_losses(self.step + (self.judged_on == "next"))
@@ -118,25 +121,40 @@ class Unroll:
             # the mean over networks, as everywhere: a larger meta-batch is a better estimate of the same
             pull = (self._outer_slope(loss, slope) * self.weights).sum() / len(self.problems)
             surrogate = surrogate + step_weight * (pull + penalty)
+            objective = objective + step_weight * (self._outer(loss).mean() + penalty.detach())
             losses.append(loss.mean())
             penalties.append(penalty.detach())
             self.step += 1
         self.lost = self.lost + (~self._alive).sum()
         own = core_penalty(self.core, self.regularizer)
         return Truncation(
-            surrogate + sum(step_weights) * own, torch.stack(losses), torch.stack(penalties) + own.detach()
+            surrogate + sum(step_weights) * own,
+            objective + sum(step_weights) * own.detach(),
+            torch.stack(losses),
+            torch.stack(penalties) + own.detach(),
         )
+
+    def give_up(self) -> None:
+        """Count every network as lost: all start afresh with the next truncation, if there is a loss cap."""
+        self._alive = torch.zeros_like(self._alive)
 
     def _observed(self) -> Tensor:
         """The gradient [tasks, P] at the current weights on the step's batch."""
         return self._capped_losses(self.step)[1] if self._gradient is None else self._gradient
 
+    def _outer(self, loss: Tensor) -> Tensor:
+        """What the weights w_t weight, for losses [tasks]; NaN where a logarithm has no value."""
+        return loss if self.objective == "plain" else self._positive(loss).log()
+
     def _outer_slope(self, loss: Tensor, slope: Tensor) -> Tensor:
         """Of the objective, [tasks, P], for losses [tasks] and their gradients; NaN where a logarithm has none."""
         if self.objective == "plain":
             return slope
-        inner = loss.clamp_min(torch.finfo(loss.dtype).tiny).masked_fill(loss < 0, math.nan)  # ∇ℓ is 0 where ℓ is
-        return slope / inner.unsqueeze(-1)
+        return slope / self._positive(loss).unsqueeze(-1)
+
+    @staticmethod
+    def _positive(loss: Tensor) -> Tensor:
+        return loss.clamp_min(torch.finfo(loss.dtype).tiny).masked_fill(loss < 0, math.nan)  # ∇ℓ is 0 where ℓ is
 
     def _advance(self, gradient: Tensor) -> Tensor:
         """One step of all networks; λ R of it."""
