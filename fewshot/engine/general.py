@@ -152,7 +152,7 @@ class UnrollTrainer(Trainer):
             return Imitation(*what, options.recompute, **how, teacher=teacher)
         if options.estimator == "pes":
             return PersistentUnroll(*what, **how, perturbation=options.perturbation)
-        return Unroll(*what, options.recompute, **how)
+        return Unroll(*what, options.recompute, options.second_order, **how)
 
     def _problem(self, seed: int) -> Problem:
         return varied(self.problem(seed), self.options.variation, derive(seed, "variation"))

@@ -1,8 +1,9 @@
 """One training of several networks at once by a learned optimizer, in truncations with a meta-gradient each.
 
-First order throughout: the gradient that a core sees is a constant. Therefore ∇ℓ at every weight vector can be taken
+First order, the gradient that a core sees is a constant. Therefore ∇ℓ at every weight vector can be taken
 at once, on detached weights, and the meta-gradient of Σ w_t ℓ(θ_t) is that of Σ w_t ⟨∇ℓ(θ_t), θ_t⟩ with ∇ℓ constant: no
-graph of a network is ever kept, only the core's, through one truncation.
+graph of a network is ever kept, only the core's, through one truncation. Second order, there is one graph of networks
+and core through a truncation, and the meta-gradient is that of the truncation as it is.
 """
 
 from __future__ import annotations
@@ -82,6 +83,8 @@ class Unroll:
     recompute: bool = False
     """Recompute the core's inner steps in the backward pass instead of keeping them: slower, in less memory."""
 
+    second_order: bool = False
+    """Differentiate what the core sees, too: how a step changes the gradients of the steps after it."""
     objective: Objective = "plain"
     """Of each network: Σ w_t ℓ_t, or Σ w_t ln ℓ_t."""
     loss_cap: float = math.inf
@@ -119,10 +122,12 @@ class Unroll:
             loss, slope = self._capped_losses(self.step + (self.judged_on == "next"))
             self._gradient = slope if self.judged_on == "next" else None
             # the mean over networks, as everywhere: a larger meta-batch is a better estimate of the same
-            pull = (self._outer_slope(loss, slope) * self.weights).sum() / len(self.problems)
-            surrogate = surrogate + step_weight * (pull + penalty)
-            objective = objective + step_weight * (self._outer(loss).mean() + penalty.detach())
-            losses.append(loss.mean())
+            value = self._outer(loss).mean()
+            if not self.second_order:
+                pull = (self._outer_slope(loss, slope) * self.weights).sum() / len(self.problems)
+            surrogate = surrogate + step_weight * ((value if self.second_order else pull) + penalty)
+            objective = objective + step_weight * (value + penalty).detach()
+            losses.append(loss.mean().detach())
             penalties.append(penalty.detach())
             self.step += 1
         self.lost = self.lost + (~self._alive).sum()
@@ -199,7 +204,7 @@ class Unroll:
         if self.loss_cap == math.inf:
             return
         if self.step == 0:
-            self._cap = self.loss_cap * self._losses(0)[0]
+            self._cap = self.loss_cap * self._losses(0)[0].detach()
         rows = self._alive.repeat_interleave(self.weights.shape[-1]).unsqueeze(-1)
         memory, hidden = self.core.features.init(self._start), self.core.init_hidden(self._start.numel())
         self.memory = tuple(map(torch.where, [self._alive.unsqueeze(-1)] * len(memory), self.memory, memory))
@@ -208,11 +213,12 @@ class Unroll:
         self._alive, self._gradient = torch.ones_like(self._alive), None
 
     def _losses(self, step: int) -> tuple[Tensor, Tensor]:
-        """Losses [tasks] of the current weights on the batches of `step`, and gradients [tasks, P]; no graph."""
+        """Losses [tasks] of the current weights on the batches of `step`, and gradients [tasks, P]; first order, they
+        have no graph."""
         if self._batches[0] != step:  # with judged_on "same", a batch is needed twice in a row
             self._batches = step, [problem.batch(step) for problem in self.problems]
         pairs = [
-            loss_and_gradient(problem, weights, batch)
+            loss_and_gradient(problem, weights, batch, graph=self.second_order)
             for problem, weights, batch in zip(self.problems, self.weights, self._batches[1], strict=True)
         ]
         losses, gradients = zip(*pairs, strict=True)
@@ -222,3 +228,4 @@ class Unroll:
         self.weights = self.weights.detach()
         self.memory = tuple(part.detach() for part in self.memory)
         self.hidden = tuple(part.detach() for part in self.hidden)
+        self._gradient = None if self._gradient is None else self._gradient.detach()

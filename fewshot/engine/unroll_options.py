@@ -33,6 +33,9 @@ class UnrollOptions:
     estimator: Estimator = field(default="backpropagation", metadata=OMITTED_DEFAULT)
     """Of the meta-gradient of a truncation: backpropagation through it, or pes, persistent evolution strategies, whose
     mean is that of whole unrolls: two networks a problem, no graph."""
+    second_order: bool = field(default=False, metadata=OMITTED_DEFAULT)
+    """Backpropagate through the gradients that the optimizer sees: how a step changes those of later steps. Without,
+    they are constants (the paper's code); with, a step of meta-training takes longer and keeps graphs of networks."""
     perturbation: float = field(default=0.01, metadata=OMITTED_DEFAULT)
     """σ of what pes adds to each of the optimizer's weights."""
     batch_size: int = 128
@@ -81,8 +84,9 @@ class UnrollOptions:
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"training.{name} is {getattr(self, name)}; it must be positive and finite")
         one_of("training.estimator", self.estimator, ["backpropagation", "pes"])
-        if self.estimator == "pes" and self.recompute:
-            raise InputError("training.recompute has no meaning with training.estimator pes, which keeps no graph")
+        for name in ("recompute", "second_order"):
+            if self.estimator == "pes" and getattr(self, name):
+                raise InputError(f"training.{name} has no meaning with training.estimator pes, which keeps no graph")
         one_of("training.clip", self.clip, ["value", "norm"])
         one_of("training.objective", self.objective, ["plain", "log"])
         if not self.loss_cap > 1:
