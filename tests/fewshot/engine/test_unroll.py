@@ -54,10 +54,8 @@ def by_loop(
         (g,) = torch.autograd.grad(problem.loss(leaf, problem.batch(step)), leaf, create_graph=second_order)
         state, memory = core.features(g[None], theta[None], memory)
         update, after = core.equation(state[0], hidden)
-        penalties = [
-            (core.equation(state[0].detach() + end * regularizer.options.radius, hidden)[0] - update).square().sum(dim=1)
-            for end in (-1, 1)
-        ]
+        ends = [state[0].detach() + end * regularizer.options.radius for end in (-1, 1)]
+        penalties = [(core.equation(moved, hidden)[0] - update).square().sum(dim=1) for moved in ends]
         theta, hidden = theta + update[:, 0], after
         total = total + weight * problem.loss(theta, problem.batch(step + ahead))
         total = total + weight * regularizer.options.weight * torch.maximum(*penalties).mean()
