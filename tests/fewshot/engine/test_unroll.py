@@ -107,7 +107,7 @@ def test_second_order_meta_gradient_of_two_truncations_by_finite_differences(nam
     for parameter in core.parameters():
         picked.append(ours[at : at + min(3, parameter.numel())])
         at += parameter.numel()
-    torch.testing.assert_close(torch.cat(picked), torch.tensor(numeric), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(torch.cat(picked), torch.tensor(numeric, dtype=torch.float64), rtol=1e-4, atol=1e-6)
 
 
 def test_meta_gradient_by_finite_differences() -> None:
