@@ -84,7 +84,7 @@ class PersistentUnroll:
                 for _ in range(2)
             ]
             met = next(core.parameters()).new_zeros(size)
-            self.pairs.append(_Pair(*sides, of_pair, met))
+            self.pairs.append(_Pair(sides[0], sides[1], of_pair, met))
 
     @property
     def lost(self) -> int:

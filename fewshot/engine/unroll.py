@@ -122,10 +122,10 @@ class Unroll:
             loss, slope = self._capped_losses(self.step + (self.judged_on == "next"))
             self._gradient = slope if self.judged_on == "next" else None
             # the mean over networks, as everywhere: a larger meta-batch is a better estimate of the same
-            value = self._outer(loss).mean()
+            value = pull = self._outer(loss).mean()
             if not self.second_order:
                 pull = (self._outer_slope(loss, slope) * self.weights).sum() / len(self.problems)
-            surrogate = surrogate + step_weight * ((value if self.second_order else pull) + penalty)
+            surrogate = surrogate + step_weight * (pull + penalty)
             objective = objective + step_weight * (value + penalty).detach()
             losses.append(loss.mean().detach())
             penalties.append(penalty.detach())
