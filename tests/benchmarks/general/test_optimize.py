@@ -98,6 +98,7 @@ def test_the_stable_preset_is_in_the_record_and_later_options_in_no_other(tmp_pa
     stable = run(tmp_path, f"--optimizer simple --preset stable {words} --training.shortest-horizon 10")
     training, core = stable.facts.config["training"], stable.facts.config["core"]
     later = {"normalize_weights": True, "clip": "norm", "loss_cap": 1.5, "objective": "log", "shortest_horizon": 10}
+    later |= {"second_order": True}
     assert later.items() <= training.items()
     assert core["output_multiplier"] == 0.1
     assert stable.path is not None
