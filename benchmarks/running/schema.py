@@ -287,6 +287,19 @@ class GeneralTraining(Part, frozen=True):
         return is_early(self.best_loss, float("inf") if self.last_loss is None else self.last_loss)
 
 
+class TrajectoryFacts(Part, frozen=True):
+    """How smooth a learned optimizer is at states of trajectories that it takes; a number for each test problem."""
+
+    steps: int
+    """Of each trajectory."""
+    penalty: list[float]
+    """R of Eq. 3 at a radius of 1, the mean over steps and weights."""
+    slope: list[float]
+    """The mean over steps and weights of the l1 norm of ∂u/∂s."""
+    lipschitz: list[float]
+    """The largest of those slopes."""
+
+
 class GeneralFacts(RunFacts, frozen=True, tag_field="track", tag="general"):
     """A run of `benchmarks.optimize`."""
 
@@ -300,6 +313,9 @@ class GeneralFacts(RunFacts, frozen=True, tag_field="track", tag="general"):
     """Learning rate of a hand-designed optimizer, chosen on validation."""
     lipschitz: float | None = None
     """Of a learned optimizer, its largest slope around zero; None as `details.smoothness`."""
+    trajectory: TrajectoryFacts | None = None
+    """Of a learned optimizer, the best one of its meta-training; None where a trajectory is not finite, and in records
+    from before it was measured."""
 
 
 class PretrainingTraining(Part, frozen=True):

@@ -190,7 +190,8 @@ class UnrollTrainer(Trainer):
     def _score(self) -> float | None:
         """Mean final loss on the validation problems."""
         horizon = self.curriculum.validated_at(self._stage)
-        loss = float(np.mean(final_losses(self.validation, lambda w: LearnedStepper(self.core, w), horizon)))
+        sizes = self.validation[0].sizes()
+        loss = float(np.mean(final_losses(self.validation, lambda w: LearnedStepper(self.core, w, sizes), horizon)))
         return loss if math.isfinite(loss) else None
 
     def _point(self, score: float | None) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fewshot.general.stepping import loss_and_gradient
 from fewshot.general.tasks import Problem
+from fewshot.optimizers.blocks import lengths
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
 from fewshot.optimizers.core import Hidden
 from fewshot.optimizers.observe import Memory
@@ -95,8 +96,8 @@ class Unroll:
     def __post_init__(self) -> None:
         self.step = 0
         self.weights = torch.stack([problem.init() for problem in self.problems])
-        self.memory: Memory = self.core.features.init(self.weights)
-        self.hidden: Hidden = self.core.init_hidden(self.weights.numel())
+        self._lengths = lengths(self.weights, self.problems[0].sizes())
+        self.memory, self.hidden = self._no_memory(self.weights)
         self._gradient: Tensor | None = None
         self._batches: tuple[int, list[Any]] = (-1, [])
         self._start, self._cap = self.weights, torch.empty(0)
@@ -169,7 +170,7 @@ class Unroll:
 
     def _update(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """What the core adds to the weights [tasks, P] for a gradient there, and λ R of that step."""
-        state, self.memory = self.core.features(gradient, self.weights, self.memory)
+        state, self.memory = self.core.observe(gradient, self.weights, self.memory, self.hidden)
         rows = state.reshape(-1, state.shape[-1])
         seed = derive(self.seed, "regularizer", self.step)
         if self.recompute:
@@ -205,12 +206,23 @@ class Unroll:
             return
         if self.step == 0:
             self._cap = self.loss_cap * self._losses(0)[0].detach()
-        rows = self._alive.repeat_interleave(self.weights.shape[-1]).unsqueeze(-1)
-        memory, hidden = self.core.features.init(self._start), self.core.init_hidden(self._start.numel())
+        memory, hidden = self._no_memory(self._start)
         self.memory = tuple(map(torch.where, [self._alive.unsqueeze(-1)] * len(memory), self.memory, memory))
-        self.hidden = tuple(map(torch.where, [rows] * len(hidden), self.hidden, hidden))
+        self.hidden = tuple(map(self._of_alive, self.hidden, hidden))
         self.weights = torch.where(self._alive.unsqueeze(-1), self.weights, self._start)
         self._alive, self._gradient = torch.ones_like(self._alive), None
+
+    def _no_memory(self, weights: Tensor) -> tuple[Memory, Hidden]:
+        """The features' memory and hidden of networks that start at `weights` [tasks, P]."""
+        seed = derive(self.seed, "hidden", self.step)
+        return self.core.features.init(weights), self.core.begin(self._lengths, seed)
+
+    def _of_alive(self, part: Tensor, start: Tensor) -> Tensor:
+        """A part of hidden where networks are alive, else its start; lengths, the only integers, stay."""
+        if not part.is_floating_point():
+            return part
+        rows = self._alive.repeat_interleave(len(part) // len(self._alive))
+        return torch.where(rows.unsqueeze(-1), part, start)
 
     def _losses(self, step: int) -> tuple[Tensor, Tensor]:
         """Losses [tasks] of the current weights on the batches of `step`, and gradients [tasks, P]; first order, they
@@ -225,6 +237,8 @@ class Unroll:
         return torch.stack(losses), torch.stack(gradients)
 
     def _detach(self) -> None:
+        if self.step == 0:  # memory may begin with what is learned
+            return
         self.weights = self.weights.detach()
         self.memory = tuple(part.detach() for part in self.memory)
         self.hidden = tuple(part.detach() for part in self.hidden)

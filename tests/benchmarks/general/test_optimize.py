@@ -55,6 +55,9 @@ def test_learned_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert len(states) == 1000
     assert states != sorted(states), "in the order drawn"
     assert record.details.smoothness.lipschitz > 0
+    measured = record.facts.trajectory
+    assert (measured.steps, len(measured.penalty)) == (20, 2)
+    assert all(number > 0 for part in (measured.penalty, measured.slope, measured.lipschitz) for number in part)
     _, card = load_optimizer(record.path.parent / "best.safetensors")
     assert card.regularizer == "smooth"
     assert card.validation == {"loss": record.facts.training.best_loss, "steps": 20.0}
