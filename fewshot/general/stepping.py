@@ -114,10 +114,10 @@ class TorchStepper:
         return list(tensor.unbind() if count == len(tensor) else tensor.chunk(count))
 
 
-def loss_and_gradient(problem: Problem, weights: Tensor, batch: Any) -> tuple[Tensor, Tensor]:
-    """Loss of detached weights on a batch, and its gradient [P]; neither has a graph."""
+def loss_and_gradient(problem: Problem, weights: Tensor, batch: Any, graph: bool = False) -> tuple[Tensor, Tensor]:
+    """Loss of weights [P] on a batch, and its gradient [P]; neither has a graph, or both that of the weights."""
     with torch.enable_grad():
-        leaf = weights.detach().requires_grad_()
-        loss = problem.loss(leaf, batch)
-        (gradient,) = torch.autograd.grad(loss, leaf)
-    return loss.detach(), gradient
+        point = weights if graph and weights.requires_grad else weights.detach().requires_grad_()
+        loss = problem.loss(point, batch)
+        (gradient,) = torch.autograd.grad(loss, point, create_graph=graph)
+    return (loss, gradient) if graph else (loss.detach(), gradient)
