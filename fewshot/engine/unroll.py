@@ -237,7 +237,8 @@ class Unroll:
         return torch.stack(losses), torch.stack(gradients)
 
     def _detach(self) -> None:
-        if self.step == 0:  # memory may begin with what is learned
+        if self.step == 0:  # memory may begin with what is learned, and PES has moved that since
+            self.memory, self.hidden = self._no_memory(self.weights)
             return
         self.weights = self.weights.detach()
         self.memory = tuple(part.detach() for part in self.memory)

@@ -257,3 +257,17 @@ def test_state_of_tensors_and_network_is_saved_and_needs_all_of_the_network():
     others = [optimizer.state[p] for p in model.parameters()]
     assert all(torch.equal(other["hidden_3_0"], state["hidden_3_0"]) for other in others)
     assert any(not torch.equal(other["hidden_2_0"], state["hidden_2_0"]) for other in others)
+
+
+def test_memory_begins_with_what_is_learned_by_the_first_truncation():
+    """As persistent evolution strategies need it, which move the core between."""
+    core, problem = make(), Quadratic(size=4, rows=12, dtype=torch.float64).problem("train", 0, 8)
+    early, unmoved = (Unroll(core, Regularizer(), [problem], 0) for _ in range(2))
+    unmoved.truncation([1.0, 1.0])
+    with torch.no_grad():
+        core.starts[0].add_(1.0)
+    late = Unroll(core, Regularizer(), [problem], 0)
+    for unroll in (early, late):
+        unroll.truncation([1.0, 1.0])
+    assert torch.equal(early.weights, late.weights)
+    assert not torch.equal(early.weights, unmoved.weights)
