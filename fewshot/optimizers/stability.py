@@ -199,7 +199,7 @@ class Stabilized(CoordinatewiseOptimizer):
         """c / rms(o) of each row's network, [rows, 1]; None where outputs stay as they are."""
         if not self.update_rms:
             return None
-        scale = inverse_rms(output.view(len(hidden[-1]), -1), self.update_rms)
+        scale = inverse_rms(output.reshape(len(hidden[-1]), -1), self.update_rms)
         return scale.expand(-1, len(output) // max(1, len(scale))).reshape(-1, 1)
 
     def _finished(self, output: Tensor, scale: Tensor | None, state: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Steps of a fixed root mean square, and the nominal step beside: what they are, and what smoothness makes of them."""
 
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from fewshot.engine.unroll import Unroll, step_weights
 from fewshot.errors import InputError
 from fewshot.general.stepping import LearnedStepper
 from fewshot.general.tasks import Quadratic
-from fewshot.optimizers import LEARNED, Simple, create
+from fewshot.optimizers import LEARNED, CoordinatewiseOptimizer, Simple, StabilityOptions, create
+from fewshot.optimizers.observe import GradientRMS
 from fewshot.optimizers.optimizer_file import OptimizerCard, load_optimizer, save_optimizer
 from fewshot.regularizers import Regularizer, Smoothness, SmoothOptions, inner_step
 
@@ -210,6 +212,42 @@ def test_options_that_are_off_are_no_part_of_a_configuration_and_change_no_core(
     assert type(create(LEARNED[name], torch.Generator().manual_seed(0))) is LEARNED[name]
     with pytest.raises(TypeError, match="create"):
         LEARNED[name](torch.Generator(), options(update_rms=0.5))
+
+
+@dataclass(frozen=True)
+class DescentOptions(StabilityOptions):
+    rate: float = 0.1
+
+
+class Descent(CoordinatewiseOptimizer):
+    """A core of no more than the contract asks for, as a plug-in brings it."""
+
+    Options, columns, state_size = DescentOptions, {"features": slice(0, 1)}, 1
+
+    def __init__(self, generator, options=None):
+        super().__init__(generator, options)
+        self.features, self.rate = GradientRMS(), torch.nn.Parameter(torch.tensor(self.options.rate))
+
+    def forward(self, state, hidden):
+        return -self.rate * state, hidden
+
+
+def test_the_least_core_has_the_options_too():
+    core = create(Descent, torch.Generator(), DescentOptions(update_rms=RMS, nominal_rate=0.1, nominal_decays=(0.9,)))
+    weights, gradients = torch.nn.Parameter(torch.zeros(6)), [draw(6, seed=s).float() for s in range(2)]
+    optimizer, adam = fewshot.LearnedOptimizer([weights], core), torch.nn.Parameter(torch.zeros(6))
+    theirs = torch.optim.Adam([adam], 0.1)
+    for gradient in gradients:
+        weights.grad, adam.grad = gradient.clone(), gradient.clone()
+        optimizer.step()
+        theirs.step()
+    descent = sum(RMS * g / g.square().mean().sqrt() for g in gradients)
+    torch.testing.assert_close(weights.detach(), adam.detach() - descent, rtol=1e-5, atol=1e-6)
+    state = draw(6, 2).float()
+    step = core.step(state, core.init_hidden(6))
+    gap = Smoothness(SmoothOptions(radius=0.5)).per_row(core, step)
+    expected = (RMS * 0.5 / state[:, 0].square().mean().sqrt()).square().expand(6)
+    torch.testing.assert_close(gap, expected, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize(
