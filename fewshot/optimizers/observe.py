@@ -111,7 +111,7 @@ class FullState(_Moments):
     ) -> tuple[Tensor, Memory]:
         (mean,), square, memory = self._observe(gradient, memory)
         scale = _inverse_rms(gradient, mean_square, self._scale_free)
-        return torch.stack([weights, gradient * scale, mean * scale, square.sqrt() * scale], dim=-1), memory
+        return torch.stack([weights, gradient * scale, mean * scale, _root(square) * scale], dim=-1), memory
 
 
 class NormalizedMoments(_Moments):
@@ -133,7 +133,7 @@ class NormalizedMoments(_Moments):
     ) -> tuple[Tensor, Memory]:
         (mean,), square, memory = self._observe(gradient, memory)
         least = 1e-8 / _inverse_rms(gradient, mean_square, True) if self._scale_free else 1e-8
-        return torch.stack([gradient, mean], dim=-1) / (square.sqrt() + least).unsqueeze(-1), memory
+        return torch.stack([gradient, mean], dim=-1) / (_root(square) + least).unsqueeze(-1), memory
 
 
 class NominalStep(_Moments):
@@ -151,7 +151,7 @@ class NominalStep(_Moments):
         self, gradient: Tensor, weights: Tensor, memory: Memory, mean_square: Tensor | None = None
     ) -> tuple[Tensor, Memory]:
         means, square, memory = self._observe(gradient, memory)
-        return (torch.stack(means).mean(dim=0) / (square.sqrt() + 1e-8)).unsqueeze(-1), memory
+        return (torch.stack(means).mean(dim=0) / (_root(square) + 1e-8)).unsqueeze(-1), memory
 
 
 class LogSign(Features):
@@ -199,3 +199,11 @@ def log_sign(x: Tensor, p: float = 10.0) -> Tensor:
     magnitude = torch.where(large, x.abs().clamp_min(math.exp(-p)).log() / p, -1.0)
     direction = torch.where(large, x.sign(), math.exp(p) * x)
     return torch.stack([magnitude, direction], dim=-1)
+
+
+def _root(square: Tensor) -> Tensor:
+    """√v, whose derivative is 0 where v is: a weight whose gradient is always zero has none."""
+    if not square.requires_grad:
+        return square.sqrt()
+    positive = square > 0
+    return square.where(positive, 1.0).sqrt().where(positive, 0.0)

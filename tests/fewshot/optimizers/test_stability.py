@@ -1,5 +1,6 @@
 """Steps of a fixed root mean square, and the nominal step beside: what they are, and what smoothness makes of them."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -265,3 +266,20 @@ def test_the_least_core_has_the_options_too():
 def test_options_that_make_no_step_are_refused(options, words):
     with pytest.raises(InputError, match=words):
         Simple.Options(**options)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_derivatives_of_features_are_finite_where_gradients_are_zero(name: str) -> None:
+    """What meta-gradients of second order need: a pixel that is always black has weights without a gradient."""
+    core = LEARNED[name](torch.Generator().manual_seed(0))
+    both = create(LEARNED[name], torch.Generator().manual_seed(0), dataclasses.replace(core.options, nominal_rate=0.1))
+    gradient = torch.tensor([[0.0, 0.3, -2.0]], requires_grad=True)
+    for each in (core, both):
+        memory, weights, total = each.features.init(gradient), torch.ones(1, 3), torch.zeros(())
+        hidden = each.begin(torch.tensor([[3]]))
+        for _ in range(2):
+            state, memory = each.observe(gradient, weights, memory, hidden)
+            total = total + state.square().sum()
+        (slope,) = torch.autograd.grad(total, gradient)
+        assert slope.isfinite().all()
+        assert slope[0, 1:].any()
