@@ -111,8 +111,8 @@ class MetaLSTMLearner(nn.Module):
             (gradient,) = torch.autograd.grad(loss, leaf)
         if self.options.gradient == "mean_over_batch":
             gradient = gradient / len(labels)
-        loss_features = log_sign(loss.detach()).expand(len(weights), 2)
-        return torch.cat([loss_features, log_sign(gradient), gradient[:, None], weights[:, None]], dim=1)
+        loss_features = log_sign(loss.detach())[:, None].expand(2, len(weights))
+        return torch.cat([loss_features, log_sign(gradient).T, gradient[None], weights[None]]).T
 
     def _batches(self, support: int) -> list[slice]:
         size = self.options.batch_size
