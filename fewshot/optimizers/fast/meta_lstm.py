@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,6 +12,10 @@ from torch.autograd.function import once_differentiable
 
 from fewshot.optimizers.core import Response
 from fewshot.optimizers.fast.gates import activate_, pull_back
+
+
+BLOCK = 8192
+"""Rows at a time: of more, products with so few units take twice as long; of fewer, what is called takes it."""
 
 
 class CellWeights(NamedTuple):
@@ -31,6 +35,15 @@ class CellWeights(NamedTuple):
     """[2]"""
     gates_bias: Tensor
     """[2]"""
+
+    def of_lstm(self) -> Tensor:
+        """Those of the LSTM as one matrix, [F + H + 1, 4 H]."""
+        return torch.cat([self.lstm_input, self.lstm_hidden, self.lstm_bias[None]])
+
+    def with_lstm(self, matrix: Tensor) -> CellWeights:
+        """The same, those of the LSTM from a matrix as `of_lstm` makes it."""
+        lstm_input, lstm_hidden, lstm_bias = matrix.split([len(self.lstm_input), len(self.lstm_hidden), 1])
+        return self._replace(lstm_input=lstm_input, lstm_hidden=lstm_hidden, lstm_bias=lstm_bias[0])
 
 
 def cell(
@@ -60,63 +73,63 @@ class _Cell(Function):
         ctx, state: Tensor, h: Tensor, c: Tensor, previous: Tensor, *parameters: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         weights = CellWeights(*parameters)
-        features, gradient, weight = state[:-2], state[-2], state[-1]
-        activated = torch.addmm(weights.lstm_bias[:, None], weights.lstm_hidden.T, h)
-        activated.addmm_(weights.lstm_input.T, features)
-        next_h, next_c, squashed = activate_(activated, c)
-        pre = torch.addmm(weights.gates_bias[:, None], weights.gates_hidden.T, next_h)
-        pre.addcmul_(weights.gates_weight[:, None], weight).addcmul_(weights.gates_previous[:, None], previous)
-        opened = pre.sigmoid()
-        forget, learn = opened
-        update = (forget - 1).mul_(weight).addcmul_(learn, gradient, value=-1)
-        ctx.save_for_backward(state, h, c, previous, activated, squashed, next_h, opened, *parameters)
-        ctx.set_materialize_grads(False)
-        return update[None], next_h, next_c, pre
+        lstm = weights.of_lstm().T
+        given, kept = [], []
+        for part in _blocks(state):
+            x, (weight, gradient) = _entering(state, h, part), (state[-1, part], state[-2, part])
+            activated = lstm @ x
+            next_h, next_c, squashed = activate_(activated, c[:, part])
+            pre = torch.addmm(weights.gates_bias[:, None], weights.gates_hidden.T, next_h)
+            pre.addcmul_(weights.gates_weight[:, None], weight)
+            pre.addcmul_(weights.gates_previous[:, None], previous[:, part])
+            opened = pre.sigmoid()
+            update = (opened[:1] - 1).mul_(weight).addcmul_(opened[1:], gradient, value=-1)
+            given.append((update, next_h, next_c, pre))
+            kept += [activated, squashed, opened]
+        update, next_h, next_c, pre = (_joined(blocks) for blocks in zip(*given, strict=True))
+        ctx.save_for_backward(state, h, c, previous, next_h, *parameters, *kept)
+        return update, next_h, next_c, pre
 
     @staticmethod
     @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx, grad_update: Tensor | None, grad_h: Tensor | None, grad_c: Tensor | None, grad_pre: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
-        state, h, c, previous, activated, squashed, next_h, opened, *parameters = ctx.saved_tensors
-        weights, needs = CellWeights(*parameters), ctx.needs_input_grad
-        grads: dict[str, Tensor | None] = {}
-        grad_state = torch.zeros_like(state) if needs[0] else None
-        grad_previous = None
-        if grad_update is not None:  # through the gates: grad_pre becomes that of their pre-activations
-            signed = torch.cat([state[-1:], state[-2:-1].neg()]).mul_(grad_update)
-            through = torch.ops.aten.sigmoid_backward(signed, opened)
-            grad_pre = through if grad_pre is None else through.add_(grad_pre)
-            if grad_state is not None:
-                forget, learn = opened
-                torch.mul(grad_update[0], learn, out=grad_state[-2]).neg_()
-                torch.mul(grad_update[0], forget - 1, out=grad_state[-1])
-        if grad_pre is not None:
-            through_h = weights.gates_hidden @ grad_pre
-            grad_h = through_h if grad_h is None else through_h.add_(grad_h)
-            grads = {
-                "gates_hidden": next_h @ grad_pre.T,
-                "gates_weight": grad_pre @ state[-1],
-                "gates_previous": torch.linalg.vecdot(grad_pre, previous),
-                "gates_bias": grad_pre.sum(dim=1),
-            }
-            if grad_state is not None:
-                grad_state[-1].addmv_(grad_pre.T, weights.gates_weight)
-            if needs[3]:
-                grad_previous = weights.gates_previous[:, None] * grad_pre
-        grad_before, grad_cell = None, None
-        if grad_h is not None or grad_c is not None:
-            grad_lstm, grad = pull_back(activated, c, squashed, grad_h, grad_c)
-            grads |= {
-                "lstm_input": state[:-2] @ grad_lstm.T,
-                "lstm_hidden": h @ grad_lstm.T,
-                "lstm_bias": grad_lstm.sum(dim=1),
-            }
-            if grad_state is not None:
-                torch.mm(weights.lstm_input, grad_lstm, out=grad_state[:-2])
-            grad_before = weights.lstm_hidden @ grad_lstm if needs[1] else None
-            grad_cell = grad * activated[len(c) : 2 * len(c)] if needs[2] else None
-        return grad_state, grad_before, grad_cell, grad_previous, *(grads.get(name) for name in CellWeights._fields)
+    def backward(ctx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        state, h, c, previous, next_h, *rest = ctx.saved_tensors
+        weights, kept = CellWeights(*rest[: len(CellWeights._fields)]), rest[len(CellWeights._fields) :]
+        lstm, features, opening = weights.of_lstm(), len(weights.lstm_input), weights.gates_weight[:, None]
+        grads, grad_lstm, given = CellWeights(*map(torch.zeros_like, weights)), torch.zeros_like(lstm), []
+        for number, part in enumerate(_blocks(state)):
+            activated, squashed, opened = kept[3 * number : 3 * number + 3]
+            grad_update, grad_h, grad_c, grad_pre = (gradient[:, part] for gradient in gradients)
+            gradient, weight = state[-2:-1, part], state[-1:, part]
+            # of the gates: as they stand in the update, and as they are remembered
+            grad_gates = torch.cat([weight * grad_update, gradient * -grad_update])
+            grad_gates = torch.ops.aten.sigmoid_backward(grad_gates, opened).add_(grad_pre)
+            grads.gates_hidden.addmm_(next_h[:, part], grad_gates.T)
+            grads.gates_weight.addmv_(grad_gates, weight[0])
+            grads.gates_previous.add_(torch.linalg.vecdot(grad_gates, previous[:, part]))
+            grads.gates_bias.add_(grad_gates.sum(dim=1))
+            grad_h = torch.addmm(grad_h, weights.gates_hidden, grad_gates)
+            grad, grad_next = pull_back(activated, c[:, part], squashed, grad_h, grad_c)
+            grad_lstm.addmm_(_entering(state, h, part), grad.T)
+            grad_entering = lstm[:-1] @ grad
+            grad_weight = ((opened[:1] - 1) * grad_update).addmm_(opening.T, grad_gates)
+            grad_state = torch.cat([grad_entering[:features], -opened[1:] * grad_update, grad_weight])
+            grad_cell = grad_next.mul_(activated[len(c) : 2 * len(c)])
+            given.append((grad_state, grad_entering[features:], grad_cell, weights.gates_previous[:, None] * grad_gates))
+        return *(_joined(blocks) for blocks in zip(*given, strict=True)), *grads.with_lstm(grad_lstm)
+
+
+def _blocks(state: Tensor) -> list[slice]:
+    return [slice(start, start + BLOCK) for start in range(0, state.shape[1], BLOCK)]
+
+
+def _joined(blocks: Sequence[Tensor]) -> Tensor:
+    return torch.cat(blocks, dim=1) if len(blocks) > 1 else blocks[0]
+
+
+def _entering(state: Tensor, h: Tensor, part: slice) -> Tensor:
+    """What the LSTM multiplies with `CellWeights.of_lstm`, of some rows: features, h, and ones for the bias."""
+    return torch.cat([state[:-2, part], h[:, part], torch.ones_like(state[:1, part])])
 
 
 class AffineInGradient(Response):
