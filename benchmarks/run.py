@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if command.preset == "auto" and command.dataset not in CATALOG and preset_name("auto", command) == "paper":
         episodes = f"{command.training.episodes:,} episodes of meta-training"
         note(f"{command.dataset} is in no catalogue: preset paper, {episodes}; --preset quick takes minutes instead")
-    device = choose_device(command.device)
+    device = choose_device(command.device, command.precision)
     dataset = open_dataset(command.dataset, command.data, command.quiet)
     try:
         dataset, backbone = with_features(command, dataset, device)

@@ -18,7 +18,7 @@ from benchmarks.few_shot.command import FewShotCommand
 from benchmarks.few_shot.config import FewShotConfig
 from benchmarks.few_shot.observe import FewShotObserver
 from benchmarks.few_shot.presets import PRESETS
-from benchmarks.running.execute import CHECKPOINT_NAME, check_dataset, environment, measured
+from benchmarks.running.execute import CHECKPOINT_NAME, check_computation, check_dataset, environment, measured
 from benchmarks.running.record import RECORD_NAME, Record
 from benchmarks.running.schema import (
     BackboneFacts,
@@ -102,11 +102,19 @@ class FewShotExperiment:
             raise InputError(f"images of {self.dataset.name} are {height}×{width}; learners need square ones")
         generator = torch.Generator().manual_seed(derive(self.seed, "init"))
         learner = method.build(channels, height, self.config.way, self.config.learner, self.regularizer, generator)
+        if self.config.precision != "fp32":
+            if not hasattr(learner, "precision"):
+                raise InputError(
+                    f"precision is {self.config.precision}, but method {self.config.method} knows float32 only;"
+                    " use --precision fp32"
+                )
+            learner.precision = self.config.precision
         return learner.to(self.device)
 
     def check(self, record: Record) -> None:
         """See `Experiment`."""
         check_dataset(record, DatasetFacts(name=self.dataset.name, fingerprint=self.dataset.fingerprint))
+        check_computation(record, record.facts.computation, METHODS[self.config.method].computation)
         if self.backbone is not None and record.facts.backbone.sha256 != self.backbone.sha256:
             name = self.backbone.backbone
             raise InputError(f"{record.path} was made with other weights of {name}; run again with --fresh")
@@ -147,6 +155,8 @@ class FewShotExperiment:
             "dataset": self.dataset.fingerprint,
             "seed": str(self.seed),
         }
+        if (version := METHODS[self.config.method].computation) > 1:
+            identity["version of the computation"] = str(version)
         return identity if self.backbone is None else {**identity, "backbone": self.backbone.sha256}
 
     def _training_episode(self, index: int) -> Episode:
@@ -213,6 +223,7 @@ class FewShotExperiment:
                 best_episode=progress.best_episode,
                 best_accuracy=progress.best_accuracy,
             ),
+            computation=METHODS[config.method].computation,
         )
         details = FewShotDetails(curve=progress.curve, validation=progress.validation)
         took = measured(progress.seconds, test_seconds, progress.interruptions)

@@ -83,12 +83,12 @@ def _row(record: Record) -> Row | None:
 def _few_shot(record: Record, facts: FewShotFacts) -> Row:
     config, manifest = facts.config, facts.manifests["test"]
     backbone = facts.backbone.sha256 if facts.backbone else ""
-    tested_on = (facts.dataset.fingerprint, manifest.sha256)
+    tested_on, version = (facts.dataset.fingerprint, manifest.sha256), str(facts.computation)
     values = None
     if facts.status == "finished":
         values = 100 * np.asarray(record.results.best.correct, dtype=np.float64) / facts.queries_per_episode
     return Row(
-        key=(facts.config_sha256, str(facts.transductive), *tested_on, backbone),
+        key=(facts.config_sha256, str(facts.transductive), *tested_on, backbone, version),
         track="few_shot",
         config=config,
         labels={name: config[name] for name in ("dataset", "way", "shot", "method", "regularizer")},
@@ -97,8 +97,8 @@ def _few_shot(record: Record, facts: FewShotFacts) -> Row:
         on=f"{config['dataset']}, {config['way']}-way {config['shot']}-shot",
         test={"episodes": manifest.count, "query": manifest.query, "test.seed": manifest.seed},
         tested_on=tested_on,
-        partner=(config_sha256(_plain(config)), *tested_on, backbone),
-        hashes={"data": tested_on[0], "test": tested_on[1], "backbone": backbone},
+        partner=(config_sha256(_plain(config)), *tested_on, backbone, version),
+        hashes={"data": tested_on[0], "test": tested_on[1], "backbone": backbone, "computation": version},
         hand_designed=False,
         transductive=facts.transductive,
         values={} if values is None else {facts.seed: values},

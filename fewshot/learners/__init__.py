@@ -38,6 +38,8 @@ class Method:
     build: Build
     regularized: bool = False
     """Whether there is a neural optimizer that a regularizer could make smooth."""
+    computation: int = 1
+    """Version of what is computed; a change of rounding is a new one (CHANGELOG.md)."""
 
     @property
     def learns_from(self) -> Literal["images", "features"]:
@@ -46,7 +48,7 @@ class Method:
 
 
 METHODS: Registry[Method] = Registry("method")
-METHODS.register("meta_lstm", Method(meta_lstm.MetaLSTMOptions, meta_lstm.build, regularized=True))
+METHODS.register("meta_lstm", Method(meta_lstm.MetaLSTMOptions, meta_lstm.build, regularized=True, computation=2))
 METHODS.register("sib", Method(sib.SIBOptions, sib.build, regularized=True))
 METHODS.register("protonet", Method(protonet.ProtoNetOptions, protonet.build))
 METHODS.register("maml", Method(maml.MAMLOptions, maml.build))
