@@ -101,7 +101,7 @@ class FewShotExperiment:
         if height != width:
             raise InputError(f"images of {self.dataset.name} are {height}×{width}; learners need square ones")
         generator = torch.Generator().manual_seed(derive(self.seed, "init"))
-        learner = method.build(channels, height, self.config.way, self.config.learner, self.regularizer, generator)
+        learner: Any = method.build(channels, height, self.config.way, self.config.learner, self.regularizer, generator)
         if self.config.precision != "fp32":
             if not hasattr(learner, "precision"):
                 raise InputError(

@@ -62,8 +62,8 @@ class MetaLSTMOptions:
 
 
 GROUPED = 32
-"""Pixels up to which the networks of several episodes are faster as one with groups than one after the other: on an
-AVX2 core twice as fast at 28 pixels, alike at 84."""
+"""Pixels up to which the networks of several episodes are computed as one with groups: on an AVX2 core, evaluation
+of 8 episodes at once takes 0.83 of the time of one by one at 28 pixels, and 1.28 at 84."""
 
 
 class MetaLSTMLearner(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -91,7 +91,9 @@ class _Cell(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx, *gradients: Tensor
+    ) -> tuple[Tensor | None, ...]:
         state, h, c, previous, next_h, *rest = ctx.saved_tensors
         weights, kept = CellWeights(*rest[: len(CellWeights._fields)]), rest[len(CellWeights._fields) :]
         lstm, features, opening = weights.of_lstm(), len(weights.lstm_input), weights.gates_weight[:, None]
@@ -124,7 +126,7 @@ def _blocks(state: Tensor) -> list[slice]:
     return [slice(start, start + BLOCK) for start in range(0, state.shape[1], BLOCK)]
 
 
-def _joined(blocks: Sequence[Tensor]) -> Tensor:
+def _joined(blocks: tuple[Tensor, ...]) -> Tensor:
     return torch.cat(blocks, dim=1) if len(blocks) > 1 else blocks[0]
 
 

@@ -312,7 +312,7 @@ def test_precision_is_of_the_run_and_refused_where_it_is_emulated(folders, monke
     monkeypatch.setattr(precision, "_in_hardware", lambda _: False)
     monkeypatch.delenv(precision.EMULATE, raising=False)
     bf16 = [*TINY, *folders, "--precision", "bf16"]
-    with pytest.raises(InputError, match="neither AVX512-BF16 nor AMX.*--precision fp32.*FEWSHOT_EMULATE_BF16=1"):
+    with pytest.raises(InputError, match=r"neither AVX512-BF16 nor AMX.*--precision fp32.*FEWSHOT_EMULATE_BF16=1"):
         main(bf16)
     assert not records(folders)
     monkeypatch.setenv(precision.EMULATE, "1")
@@ -322,6 +322,6 @@ def test_precision_is_of_the_run_and_refused_where_it_is_emulated(folders, monke
     assert set(runs) == {"bf16", None}, "float32 is no part of a configuration"
     losses = [[point["loss"] for point in runs[name].details.curve] for name in ("bf16", None)]
     assert losses[0] != losses[1]
-    assert losses[0] == pytest.approx(losses[1], abs=0.1)
+    assert losses[0][0] == pytest.approx(losses[1][0], abs=0.05), "later ones follow other weights"
     with pytest.raises(InputError, match="sib learns from features and computes no network"):
         FewShotConfig(method="sib", precision="bf16")
