@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.running.command import Execution
 from benchmarks.running.device import device_name
-from benchmarks.running.environment import commit, peak_memory, versions
+from benchmarks.running.environment import commit, peak_memory, processor, versions
 from benchmarks.running.record import RECORD_NAME, Record, read_record
 from benchmarks.running.schema import DatasetFacts, Environment, Measured
 from fewshot.console import say
@@ -120,6 +120,7 @@ def environment(device: torch.device, used: Iterable[tuple[Registry[Any], str]])
         device=device_name(device),
         threads=torch.get_num_threads(),
         plugins=plugins,
+        processor=processor(),
     )
 
 
