@@ -43,7 +43,7 @@ def count_correct(
 
 def _correct(learner: torch.nn.Module, episodes: list[Episode], first: int) -> list[int]:
     """Of episodes that are computed together; `first` is the number of the first."""
-    episode = stack(episodes) if len(episodes) > 1 else episodes[0]
+    episode = stack(episodes) if episodes_at_once(learner) > 1 else episodes[0]
     logits = learner(episode).logits.view(len(episodes), *episode.query_y.shape[-1:], -1)
     finite = torch.isfinite(logits).flatten(1).all(dim=1)
     if not finite.all():
