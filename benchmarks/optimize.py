@@ -18,8 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line, and print the table of all that was tested on the same problems and how
     meta-training went."""
     command = parse(arguments)
-    device = choose_device(command.device)
+    device = choose_device(command.device, command.precision)
     task = open_task(command.task, command.data, device)
+    task.use_precision(command.precision)
     records = run_seeds(command, lambda seed: experiment_of(command, seed, task, device))
     say(table_beside(command.results, records))
     for record in records:

@@ -44,7 +44,8 @@ def _result(path: Path, record: Record) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     command = parse(arguments)
-    with joined(choose_device(command.device)) as (world, device):
+    chosen = choose_device(command.device, "bf16" if command.training.precision == "bf16" else "fp32")
+    with joined(chosen) as (world, device):
         with world.leader_first():  # it may have to draw glyphs
             dataset = open_dataset(command.dataset, command.data, command.quiet or not world.leads)
         if command.import_weights is not None:

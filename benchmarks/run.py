@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command = parse(arguments)
     if command.evaluate is None and command.preset == "auto" and command.dataset not in CATALOG:
         _say_what_paper_takes(command)
-    device = choose_device(command.device)
+    device = choose_device(command.device, command.precision)
     dataset = open_dataset(command.dataset, command.data, command.quiet)
     records = run_seeds(command, _experiments(command, dataset, device))
     say(table_beside(command.results, records))

@@ -52,5 +52,6 @@ COMMAND_LINE = CommandLine(
     ahead=("dataset", "backbone", "preset"),
     defaults=_defaults,
     names={"backbone": ("Network", BACKBONES)},
+    short={"--precision": ("--training.precision",)},
 )
 parse = COMMAND_LINE.parse

@@ -14,7 +14,7 @@ from torch import nn
 from benchmarks.few_shot.command import FewShotCommand
 from benchmarks.few_shot.config import FewShotConfig
 from benchmarks.few_shot.presets import PRESETS
-from benchmarks.running.execute import check_dataset, environment
+from benchmarks.running.execute import check_computation, check_dataset, environment
 from benchmarks.running.record import RECORD_NAME, Record
 from benchmarks.running.schema import (
     BackboneFacts,
@@ -72,6 +72,21 @@ class FewShotBase:
         sampler = manifest.sampler(self.dataset)
         return count_correct(learner, (ready(sampler[i]) for i in range(manifest.count)), advance)
 
+    def use_precision(self, learner: Any) -> None:
+        """Let a learner compute its network in what the configuration says.
+
+        Raises:
+            InputError: where it knows float32 only.
+        """
+        if self.config.precision == "fp32":
+            return
+        if not hasattr(learner, "precision"):
+            raise InputError(
+                f"precision is {self.config.precision}, but method {self.config.method} knows float32 only;"
+                " use --precision fp32"
+            )
+        learner.precision = self.config.precision
+
     def execute(self) -> Record:
         """See `Experiment`."""
         raise NotImplementedError
@@ -79,6 +94,7 @@ class FewShotBase:
     def check(self, record: Record) -> None:
         """See `Experiment`."""
         check_dataset(record, DatasetFacts(name=self.dataset.name, fingerprint=self.dataset.fingerprint))
+        check_computation(record, record.facts.computation, METHODS[self.config.method].computation)
         if self.backbone is not None and record.facts.backbone.sha256 != self.backbone.sha256:
             name = self.backbone.backbone
             raise InputError(f"{record.path} was made with other weights of {name}; run again with --fresh")
@@ -118,6 +134,7 @@ class FewShotBase:
             environment=environment(self.device, used),
             meta_parameters=sum(p.numel() for p in learner.parameters()),
             queries_per_episode=config.way * config.query,
+            computation=METHODS[config.method].computation,
             **own,
         )
         return Record.of(facts, results, details, took).write(self.folder / RECORD_NAME)

@@ -11,6 +11,8 @@ from benchmarks.running.identity import config_sha256, plain_data
 from fewshot.engine.few_shot import TrainingOptions
 from fewshot.errors import InputError
 from fewshot.learners import METHODS
+from fewshot.nets.precision import Precision
+from fewshot.optimizers.coordinatewise import OMITTED_DEFAULT
 from fewshot.regularizers import REGULARIZERS
 
 
@@ -72,7 +74,9 @@ class FewShotConfig:
     """Options of the method."""
     training: TrainingOptions = field(default_factory=TrainingOptions)
     test: TestOptions = field(default_factory=TestOptions)
-    transfer: Annotated[Transfer | None, tyro.conf.Suppress] = field(default=None, metadata={"omit_default": True})
+    precision: Precision = field(default="fp32", metadata=OMITTED_DEFAULT)
+    """Of the learner's network: float32, or convolutions and products in bfloat16; the rest is float32."""
+    transfer: Annotated[Transfer | None, tyro.conf.Suppress] = field(default=None, metadata=OMITTED_DEFAULT)
 
     def __post_init__(self) -> None:
         method, regularizer = METHODS.find(self.method), REGULARIZERS.find(self.regularizer)
@@ -88,6 +92,11 @@ class FewShotConfig:
             raise InputError(
                 f"method {self.method} has no neural optimizer to regularize; use --regularizer none, or one of"
                 f" the methods {', '.join(name for name, m in METHODS.items() if m.regularized)}"
+            )
+        if self.precision != "fp32" and method.learns_from == "features":
+            raise InputError(
+                f"precision is {self.precision}, but method {self.method} learns from features and computes no network;"
+                " use --precision fp32"
             )
         if method.learns_from == "features" and (self.normalize or self.training.augment):
             raise InputError(

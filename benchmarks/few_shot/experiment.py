@@ -89,6 +89,7 @@ class FewShotExperiment(FewShotBase):
         method, (channels, height) = METHODS[self.config.method], self._shape()
         generator = torch.Generator().manual_seed(derive(self.seed, "init"))
         learner = method.build(channels, height, self.config.way, self.config.learner, self.regularizer, generator)
+        self.use_precision(learner)
         return learner.to(self.device)
 
     def execute(self) -> Record:
@@ -129,6 +130,8 @@ class FewShotExperiment(FewShotBase):
             "dataset": self.dataset.fingerprint,
             "seed": str(self.seed),
         }
+        if (version := METHODS[self.config.method].computation) > 1:
+            identity["version of the computation"] = str(version)
         return identity if self.backbone is None else {**identity, "backbone": self.backbone.sha256}
 
     def _training_episode(self, index: int) -> Episode:

@@ -46,6 +46,7 @@ class Transferred(FewShotBase):
         _refuse_leaks(learner, dataset, command.force)
         super().__init__(command, _config(command, learner, path), 0, dataset, device, learner.backbone)
         self.learner, self.test = learner, self.manifest("test", command.test.episodes)
+        self.use_precision(learner.learner)
 
     def execute(self) -> Record:
         """Run and record."""

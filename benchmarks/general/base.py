@@ -13,7 +13,7 @@ from benchmarks.general.command import GeneralCommand
 from benchmarks.general.config import GeneralConfig
 from benchmarks.general.observe import GeneralObserver
 from benchmarks.general.presets import PRESETS
-from benchmarks.running.execute import check_dataset, environment
+from benchmarks.running.execute import check_computation, check_dataset, environment
 from benchmarks.running.identity import config_sha256
 from benchmarks.running.record import RECORD_NAME, Record
 from benchmarks.running.schema import (
@@ -26,7 +26,6 @@ from benchmarks.running.schema import (
     TestRun,
     TrajectoryFacts,
 )
-from fewshot.errors import InputError
 from fewshot.general.evaluate import Curve, points, train
 from fewshot.general.hand_designed import HAND_DESIGNED
 from fewshot.general.smoothness import trajectory_smoothness
@@ -56,12 +55,7 @@ class GeneralExperiment:
     def check(self, record: Record) -> None:
         """See `Experiment`; refuses a record of another version of the computation too."""
         check_dataset(record, self.dataset)
-        theirs = record.facts.protocol.computation
-        if theirs != COMPUTATION:
-            raise InputError(
-                f"{record.path} has version {theirs} of the computation, this program {COMPUTATION} (CHANGELOG.md);"
-                " run again with --fresh, or give another --results"
-            )
+        check_computation(record, record.facts.protocol.computation, COMPUTATION)
 
     def execute(self) -> Record:
         """See `Experiment`."""

@@ -12,7 +12,9 @@ from fewshot.engine.general import UnrollOptions
 from fewshot.errors import InputError, one_of
 from fewshot.general.hand_designed import HAND_DESIGNED, GridOptions
 from fewshot.general.tasks import TASKS
+from fewshot.nets.precision import Precision
 from fewshot.optimizers import LEARNED
+from fewshot.optimizers.coordinatewise import OMITTED_DEFAULT
 from fewshot.regularizers import REGULARIZERS
 
 
@@ -68,6 +70,8 @@ class GeneralConfig:
     """Of meta-training, or of the choice of a hand-designed optimizer's rate."""
     test: CurveOptions = field(default_factory=CurveOptions)
     transfer: Annotated[Transfer | None, tyro.conf.Suppress] = None
+    precision: Precision = field(default="fp32", metadata=OMITTED_DEFAULT)
+    """Of the networks that are trained: float32, or convolutions and products in bfloat16; the rest is float32."""
 
     def __post_init__(self) -> None:
         one_of("optimizer", self.optimizer, [*LEARNED, *HAND_DESIGNED])

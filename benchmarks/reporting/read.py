@@ -87,7 +87,7 @@ def _few_shot(record: Record, facts: FewShotFacts) -> Row:
     seed = facts.seed if transfer is None else transfer["seed"]
     source = "{dataset}, {way}-way {shot}-shot".format(**transfer) if transfer else ""
     backbone = facts.backbone.sha256 if facts.backbone else ""
-    tested_on = (facts.dataset.fingerprint, manifest.sha256)
+    tested_on, version = (facts.dataset.fingerprint, manifest.sha256), str(facts.computation)
     values = None
     if facts.status == "finished":
         values = 100 * np.asarray(record.results.best.correct, dtype=np.float64) / facts.queries_per_episode
@@ -97,6 +97,7 @@ def _few_shot(record: Record, facts: FewShotFacts) -> Row:
             str(facts.transductive),
             *tested_on,
             backbone,
+            version,
         ),
         track="few_shot",
         config=config,
@@ -110,11 +111,12 @@ def _few_shot(record: Record, facts: FewShotFacts) -> Row:
         on=f"{config['dataset']}, {config['way']}-way {config['shot']}-shot",
         test={"episodes": manifest.count, "query": manifest.query, "test.seed": manifest.seed},
         tested_on=tested_on,
-        partner=(config_sha256(plain), *tested_on, backbone),
+        partner=(config_sha256(plain), *tested_on, backbone, version),
         hashes={
             "data": tested_on[0],
             "test": tested_on[1],
             "backbone": backbone,
+            "computation": version,
             **({"source": transfer["config_sha256"]} if transfer else {}),
         },
         hand_designed=False,

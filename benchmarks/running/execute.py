@@ -92,6 +92,19 @@ def check_dataset(record: Record, dataset: DatasetFacts) -> None:
         raise InputError(f"{record.path} was made with another version of {dataset.name}; run again with --fresh")
 
 
+def check_computation(record: Record, theirs: int, ours: int) -> None:
+    """Refuse a record of another version of the computation.
+
+    Raises:
+        InputError: naming the record.
+    """
+    if theirs != ours:
+        raise InputError(
+            f"{record.path} has version {theirs} of the computation, this program {ours} (CHANGELOG.md);"
+            " run again with --fresh, or give another --results"
+        )
+
+
 def environment(device: torch.device, used: Iterable[tuple[Registry[Any], str]]) -> Environment:
     """What a run is computed with.
 

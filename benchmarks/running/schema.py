@@ -260,6 +260,8 @@ class FewShotFacts(RunFacts, frozen=True, tag_field="track", tag="few_shot"):
     queries_per_episode: int
     training: FewShotTraining | None
     """None where nothing was meta-trained."""
+    computation: int = 1
+    """Version of the method's computation (CHANGELOG.md): runs of others differ in rounding, and are other rows."""
 
 
 class GeneralTraining(Part, frozen=True):

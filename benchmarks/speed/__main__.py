@@ -10,6 +10,7 @@ import pandas as pd
 import tyro
 
 from benchmarks.running.command import parse_as
+from benchmarks.running.device import keep_freed_memory
 from benchmarks.speed.general import TogetherSpeed, UnrollSpeed, measure_together, measure_unroll
 from benchmarks.speed.meta_lstm import MetaLSTMSpeed, measure_meta_lstm
 from benchmarks.speed.optimizers import Cores, DropIn, measure_cores, measure_drop_in
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         del words[place : place + 2]
     choices = tuple(Annotated[kind, tyro.conf.subcommand(name)] for name, (kind, _) in MEASUREMENTS.items())
     command: Any = parse_as(Union[choices], None, "benchmarks.speed", words)  # noqa: UP007  # pyright: ignore
+    keep_freed_memory()
     measure = next(measure for kind, measure in MEASUREMENTS.values() if kind is type(command))
     frame = measure(command)
     say(frame.astype(object).where(frame.notna(), "").to_markdown(index=False, floatfmt=".4g"))

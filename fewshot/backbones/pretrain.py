@@ -54,8 +54,9 @@ class PretrainOptions:
     """Mirror every other training image; refused where the mirror image shows another class, as with characters."""
     jitter: float = 0.4
     """Strength of random changes of brightness, contrast and saturation."""
-    precision: Literal["auto", "full"] = "auto"
-    """auto: bfloat16 where the device multiplies it in hardware; full: float32."""
+    precision: Literal["auto", "full", "fp32", "bf16"] = "auto"
+    """fp32: float32 (full is its older name); bf16: convolutions and products in bfloat16; auto: that on GPUs since
+    Ampere and CPUs with AMX. `--precision` is short for `--training.precision`."""
     validate_every: int = 1
     """Epochs between validations."""
     validation_episodes: int = 1000
@@ -68,6 +69,8 @@ class PretrainOptions:
     """Its query images of a class."""
 
     def __post_init__(self) -> None:
+        if self.precision == "fp32":
+            object.__setattr__(self, "precision", "full")  # the same configuration, with the same hash
         for name in ("epochs", "batch_size", "validate_every", "validation_episodes"):
             _check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         for name in ("rate", "decay", "scale"):
@@ -181,7 +184,7 @@ class Pretrainer(Trainer):
                 f"processes found different checkpoints at {checkpoint}; give a folder that all hosts share"
             )
         self.parallel = DistributedDataParallel(model, broadcast_buffers=False) if world.size > 1 else model
-        self.autocast = options.precision == "auto" and has_bfloat16(device)
+        self.autocast = options.precision == "bf16" or (options.precision == "auto" and has_bfloat16(device))
 
     @property
     def kept(self) -> FeatureNet:

@@ -9,10 +9,7 @@ import numpy as np
 import torch
 
 from fewshot.data.episodes import Episode, stack
-from fewshot.learners.base import is_batched
-
-TOGETHER = 8
-"""Episodes that a learner which can take several is given at once: few enough for a processor's cache to hold them."""
+from fewshot.learners.base import episodes_at_once
 
 
 @torch.no_grad()
@@ -22,8 +19,8 @@ def count_correct(
     """Correctly classified queries of every episode, int64 [episodes].
 
     Args:
-        learner: a `Learner`; evaluated in eval mode and left in the mode it was in. One that is batched gets
-            `TOGETHER` episodes at once.
+        learner: a `Learner`; evaluated in eval mode and left in the mode it was in. It gets as many episodes at a time
+            as `episodes_at_once` says.
         episodes: already on the learner's device, as the learner wants its images; of equal sizes.
         advance: called after each episode, for a progress bar.
 
@@ -35,7 +32,7 @@ def count_correct(
     counts: list[int] = []
     remaining = iter(episodes)
     try:
-        while group := list(islice(remaining, TOGETHER if is_batched(learner) else 1)):
+        while group := list(islice(remaining, episodes_at_once(learner))):
             counts += _correct(learner, group, len(counts))
             for _ in group:
                 advance()
@@ -46,7 +43,7 @@ def count_correct(
 
 def _correct(learner: torch.nn.Module, episodes: list[Episode], first: int) -> list[int]:
     """Of episodes that are computed together; `first` is the number of the first."""
-    episode = stack(episodes) if is_batched(learner) else episodes[0]
+    episode = stack(episodes) if episodes_at_once(learner) > 1 else episodes[0]
     logits = learner(episode).logits.view(len(episodes), *episode.query_y.shape[-1:], -1)
     finite = torch.isfinite(logits).flatten(1).all(dim=1)
     if not finite.all():

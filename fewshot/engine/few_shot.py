@@ -35,7 +35,7 @@ class TrainingOptions:
     episodes: int = 50_000
     """Episodes of meta-training."""
     episodes_per_step: int = 1
-    """Episodes whose mean meta-gradient is one step, computed together (learners on features)."""
+    """Episodes whose mean meta-gradient is one step, computed together."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """Of the meta-parameters; sgd: with Nesterov momentum 0.9."""
     meta_rate: float = 1e-3

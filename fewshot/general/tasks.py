@@ -18,7 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fewshot.data.augment import Augment
+from fewshot.errors import InputError
 from fewshot.general.examples import Examples, Part, digits, prepared
+from fewshot.nets.precision import InBfloat16, Precision
 from fewshot.nets.resnet import ResNet18
 from fewshot.nets.small import MLP, DigitsCNN, FlatNet, LeNet, ThreeLayerCNN
 from fewshot.nets.text import TextLSTM
@@ -79,6 +81,15 @@ class Task:
         """The problem of a stage and a seed."""
         raise NotImplementedError
 
+    def use_precision(self, precision: Precision) -> None:
+        """Compute the network in this precision from here on.
+
+        Raises:
+            InputError: where the task does not know it.
+        """
+        if precision != "fp32":
+            raise InputError(f"precision is {precision}, but task {self.name} knows float32 only; use --precision fp32")
+
     def guessing(self) -> float | None:
         """The loss of guessing, above which a training has come to nothing; None where there is no such number."""
         return None
@@ -110,6 +121,10 @@ class Classification(Task):
         """
         self.name, self.examples, self.net, self.augment, self.classes = name, examples, net, augment, classes
         self.dataset, self.pixels = (examples.name, examples.fingerprint), examples.pixels
+
+    def use_precision(self, precision: Precision) -> None:
+        if precision == "bf16":
+            self.net = InBfloat16(self.net)
 
     def problem(self, stage: Stage, seed: int, batch_size: int) -> Problem:
         parts = self.examples.parts

@@ -40,6 +40,8 @@ class Method:
     """Whether there is a neural optimizer that a regularizer could make smooth."""
     tied_to_way: str = "its weights may be tied to that number"
     """Why a learner of some number of classes cannot tell another number apart; empty: it can."""
+    computation: int = 1
+    """Version of what is computed; a change of rounding is a new one (CHANGELOG.md)."""
 
     @property
     def learns_from(self) -> Literal["images", "features"]:
@@ -49,7 +51,10 @@ class Method:
 
 METHODS: Registry[Method] = Registry("method")
 _HEAD = "its learned initial weights have a row for each of these classes"
-METHODS.register("meta_lstm", Method(meta_lstm.MetaLSTMOptions, meta_lstm.build, regularized=True, tied_to_way=_HEAD))
+METHODS.register(
+    "meta_lstm",
+    Method(meta_lstm.MetaLSTMOptions, meta_lstm.build, regularized=True, tied_to_way=_HEAD, computation=2),
+)
 _SCORES = "its synthetic gradient network takes so many scores"
 METHODS.register("sib", Method(sib.SIBOptions, sib.build, regularized=True, tied_to_way=_SCORES))
 METHODS.register("protonet", Method(protonet.ProtoNetOptions, protonet.build, tied_to_way=""))

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from fewshot.data.episodes import Episode
 
 
+TOGETHER = 8
+"""Episodes that evaluation gives at once to a learner that can take several: few enough for a processor's cache."""
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What a learner makes of one episode."""
@@ -28,6 +32,7 @@ class Learner(Protocol):
 
     transductive: bool
     """Whether a query's prediction depends on the other queries in evaluation; tables mark such rows with a T."""
+    # A learner that has `precision: Precision = "fp32"` computes its network in whatever is set there.
 
     def __call__(self, episode: Episode) -> Prediction: ...
 
@@ -38,3 +43,8 @@ def is_batched(learner: object) -> bool:
     Its logits then have the same leading axis, and its penalty is the mean of theirs.
     """
     return bool(getattr(learner, "batched", False))
+
+
+def episodes_at_once(learner: object) -> int:
+    """How many episodes evaluation gives a learner at a time: `TOGETHER`, or its own `at_once`; 1 if not batched."""
+    return getattr(learner, "at_once", TOGETHER) if is_batched(learner) else 1

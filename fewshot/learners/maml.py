@@ -18,6 +18,7 @@ from fewshot.errors import InputError
 from fewshot.learners.base import Prediction
 from fewshot.nets.backbone import build_backbone
 from fewshot.nets.functional import uniform_fan_in
+from fewshot.nets.precision import Precision, autocast
 from fewshot.regularizers.base import Regularizer
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class MAMLLearner(nn.Module):
     """
 
     transductive = True
+    precision: Precision = "fp32"
 
     def __init__(self, net: nn.Module, options: MAMLOptions) -> None:
         """Make `net` adaptable.
@@ -69,9 +71,13 @@ class MAMLLearner(nn.Module):
         with torch.enable_grad():
             adapted = self.maml.clone(first_order=options.first_order or not self.training)
             for _ in range(options.steps if self.training else options.test_steps):
-                adapted.adapt(F.cross_entropy(adapted(images), episode.support_y))
-        logits: Tensor = adapted(to_unit(episode.query_x))
+                adapted.adapt(F.cross_entropy(self._scores(adapted, images), episode.support_y))
+        logits = self._scores(adapted, to_unit(episode.query_x))
         return Prediction(logits, logits.new_zeros(()))
+
+    def _scores(self, net: nn.Module, images: Tensor) -> Tensor:
+        with autocast(self.precision, images.device):
+            return net(images).to(images.dtype)
 
 
 def build(

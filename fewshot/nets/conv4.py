@@ -17,7 +17,7 @@ from fewshot.nets.functional import FlatLayout, uniform_fan_in
 
 BLOCKS = 4
 RunningStatistics = list[tuple[Tensor, Tensor]]
-"""Running mean and variance of every block, each [filters]."""
+"""Running mean and variance of every block, each [filters], of N networks [N · filters]."""
 
 
 class Conv4:
@@ -50,7 +50,8 @@ class Conv4:
             raise InputError(
                 f"images of {image_size} pixels are too small for {BLOCKS} halvings; at least {1 << BLOCKS} are needed"
             )
-        self.filters, self.norm_momentum, self.norm_eps = filters, norm_momentum, norm_eps
+        self.image_size, self.filters = image_size, filters
+        self.norm_momentum, self.norm_eps = norm_momentum, norm_eps
         shapes: dict[str, tuple[int, ...]] = {}
         for block in range(BLOCKS):
             shapes[f"conv{block}.weight"] = (filters, channels if block == 0 else filters, 3, 3)
@@ -75,27 +76,30 @@ class Conv4:
         return self.layout.flatten(weights)
 
     def init_statistics(self, like: Tensor) -> RunningStatistics:
-        """Running statistics before the first batch: mean 0, variance 1."""
-        return [(like.new_zeros(self.filters), like.new_ones(self.filters)) for _ in range(BLOCKS)]
+        """Running statistics before the first batch, for weights `like` these: mean 0, variance 1."""
+        channels = math.prod(like.shape[:-1]) * self.filters
+        return [(like.new_zeros(channels), like.new_ones(channels)) for _ in range(BLOCKS)]
 
     def __call__(
         self, flat: Tensor, images: Tensor, statistics: RunningStatistics | None = None, update: bool = False
     ) -> Tensor:
-        """Classify images.
+        """Classify images: by one network, or by several at once, whose convolutions are groups of one.
 
         Args:
-            flat: weights [P].
-            images: float [B, C, H, W].
+            flat: weights [P], or [N, P].
+            images: float [B, C, H, W], or [N, B, C, H, W].
             statistics: running statistics to normalize with; None normalizes with the batch's own.
             update: normalize with the batch's own statistics, and move `statistics` towards them in place.
 
         Returns:
-            Logits [B, way].
+            Logits [B, way], or [N, B, way].
         """
-        w = self.layout.unflatten(flat)
-        x = images
+        w, groups, x = self.layout.unflatten(flat), math.prod(flat.shape[:-1]), images
+        if flat.ndim == 2:
+            w = {name: values.flatten(0, 1) for name, values in w.items()}
+            x = images.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
         for block in range(BLOCKS):
-            x = F.conv2d(x, w[f"conv{block}.weight"], w[f"conv{block}.bias"], padding=1)
+            x = F.conv2d(x, w[f"conv{block}.weight"], w[f"conv{block}.bias"], padding=1, groups=groups)
             mean, variance = statistics[block] if statistics is not None else (None, None)
             x = F.batch_norm(
                 x,
@@ -108,4 +112,7 @@ class Conv4:
                 eps=self.norm_eps,
             )
             x = F.max_pool2d(x, 2).relu()  # same values and gradients as ReLU first, at a quarter of the cost
-        return F.linear(x.flatten(1), w["linear.weight"], w["linear.bias"])
+        if flat.ndim == 1:
+            return F.linear(x.flatten(1), w["linear.weight"], w["linear.bias"])
+        weight, bias = (w[f"linear.{kind}"].unflatten(0, (groups, -1)) for kind in ("weight", "bias"))
+        return torch.baddbmm(bias[:, None], x.unflatten(1, (groups, -1)).transpose(0, 1).flatten(2), weight.mT)

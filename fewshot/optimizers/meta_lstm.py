@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fewshot.optimizers.core import Hidden, NeuralOptimizer, Response, Step
-from fewshot.optimizers.fast.meta_lstm import AffineInGradient
+from fewshot.optimizers.fast.meta_lstm import AffineInGradient, CellWeights, cell
 
 
 class MetaLSTM(NeuralOptimizer):
@@ -58,11 +58,19 @@ class MetaLSTM(NeuralOptimizer):
         )
 
     def init_hidden(self, rows: int) -> Hidden:
-        """(h [rows, H], c [rows, H], previous gate pre-activations (f, i) [rows, 2]), all zero."""
+        """(h [rows, H], c [rows, H], previous gate pre-activations (f, i) [rows, 2]), all zero.
+
+        Their memory is [units, rows], as everywhere inside.
+        """
         zeros = self.lstm_bias.new_zeros
-        return zeros(rows, self.hidden_size), zeros(rows, self.hidden_size), zeros(rows, 2)
+        return zeros(self.hidden_size, rows).T, zeros(self.hidden_size, rows).T, zeros(2, rows).T
 
     def forward(self, state: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
+        weights = CellWeights(*(getattr(self, name) for name in CellWeights._fields))
+        update, h, c, gates = cell(state.T, *(part.T for part in hidden), weights)
+        return update.T, (h.T, c.T, gates.T)
+
+    def equation(self, state: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
         h, c, previous = hidden
         lstm = torch.addmm(
             torch.addmm(self.lstm_bias, h, self.lstm_hidden), state[:, self.columns["features"]], self.lstm_input

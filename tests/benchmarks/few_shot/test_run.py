@@ -6,16 +6,20 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+from benchmarks.few_shot.config import FewShotConfig
 from benchmarks.run import main
 from benchmarks.running.record import read_record
 from fewshot.data.store import writing
 from fewshot.errors import InputError
+from fewshot.learners import METHODS
+from fewshot.nets import precision
 
 TINY = [
     *("--dataset", "tiny", "--preset", "quick", "--way", "3", "--query", "4", "--quiet", "--device", "cpu"),
@@ -286,3 +290,38 @@ def test_the_test_episodes_can_be_exported(folders, tmp_path):
     assert exported["sha256"] == only_record(folders).facts.manifests["test"].sha256
     assert len(exported["episodes"]) == 12
     assert exported["episodes"][0]["support"][0][0].startswith("test/")
+
+
+def test_several_episodes_a_step(folders):
+    main([*TINY, *folders, "--training.episodes-per-step", "5", "--smooth"])
+    record = only_record(folders)
+    assert record.facts.training.episode == 30
+    assert [v["episode"] for v in record.details.validation] == [10, 20, 30]
+    assert record.facts.training.skipped == 0
+
+
+def test_a_record_of_another_computation_is_refused(folders, monkeypatch):
+    main([*TINY, *folders])
+    assert only_record(folders).facts.computation == 2
+    monkeypatch.setitem(METHODS._things, "meta_lstm", replace(METHODS["meta_lstm"], computation=3))
+    with pytest.raises(InputError, match=r"has version 2 of the computation, this program 3.*--fresh"):
+        main([*TINY, *folders])
+
+
+def test_precision_is_of_the_run_and_refused_where_it_is_emulated(folders, monkeypatch):
+    monkeypatch.setattr(precision, "_in_hardware", lambda _: False)
+    monkeypatch.delenv(precision.EMULATE, raising=False)
+    bf16 = [*TINY, *folders, "--precision", "bf16"]
+    with pytest.raises(InputError, match=r"neither AVX512-BF16 nor AMX.*--precision fp32.*FEWSHOT_EMULATE_BF16=1"):
+        main(bf16)
+    assert not records(folders)
+    monkeypatch.setenv(precision.EMULATE, "1")
+    main(bf16)
+    main([*TINY, *folders])
+    runs = {record.facts.config.get("precision"): record for record in records(folders).values()}
+    assert set(runs) == {"bf16", None}, "float32 is no part of a configuration"
+    losses = [[point["loss"] for point in runs[name].details.curve] for name in ("bf16", None)]
+    assert losses[0] != losses[1]
+    assert losses[0][0] == pytest.approx(losses[1][0], abs=0.05), "later ones follow other weights"
+    with pytest.raises(InputError, match="sib learns from features and computes no network"):
+        FewShotConfig(method="sib", precision="bf16")

@@ -162,7 +162,7 @@ def test_several_episodes_a_step(sib):
     with pytest.raises(InputError, match=r"training.validate_every is 10; it must be a multiple .* 4"):
         main([*sib, "--training.episodes-per-step", "4", "--training.episodes", "40"])
     with pytest.raises(InputError, match="takes one episode a step"):
-        main(["--method", "meta_lstm", *[a for a in sib[2:] if a not in sib[-2:]], "--training.episodes-per-step", "2"])
+        main(["--method", "maml", *[a for a in sib[2:] if a not in sib[-2:]], "--training.episodes-per-step", "2"])
 
 
 def test_the_embedded_dataset_pre_trains_its_backbone_on_first_use(tmp_path, backbone, monkeypatch):

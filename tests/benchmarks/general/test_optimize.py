@@ -319,3 +319,14 @@ def test_versions_of_the_computation_are_kept_apart(tmp_path: Path, monkeypatch:
     assert [len(rows_of(records)) for records in ([old, new], [new, new])] == [2, 1]
     with pytest.raises(InputError, match=r"has version 2 of the computation, this program 1.*--fresh"):
         run(tmp_path / "new", words)
+
+
+def test_precision_is_of_the_networks_and_of_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = f"--optimizer simple --smooth {SMALL}"
+    full = run(tmp_path, words)
+    monkeypatch.setenv("FEWSHOT_EMULATE_BF16", "1")
+    half = run(tmp_path, f"{words} --precision bf16")
+    assert half.facts.config == {**full.facts.config, "precision": "bf16"}
+    losses = [record.results.best.runs[0].test_loss for record in (full, half)]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)

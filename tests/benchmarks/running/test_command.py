@@ -139,3 +139,14 @@ def test_help_into_a_closed_pipe_is_quiet(module: str) -> None:
     run = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, timeout=100)
     assert run.stderr == ""
     assert len(run.stdout) == 20
+
+
+def test_precision_of_pre_training_is_an_option_of_its_training() -> None:
+    usual, full, half = (
+        parse_pretrain(["--dataset", "glyphs", *words])
+        for words in ([], ["--precision", "fp32"], ["--precision", "bf16"])
+    )
+    assert usual.training.precision == "auto"
+    assert full.training.precision == "full", "its older name, so that hashes stay"
+    assert half.training.precision == "bf16"
+    assert len({each.sha256() for each in (usual, full, half)}) == 3

@@ -5,6 +5,7 @@ import torch
 
 from fewshot.optimizers import DM, LEARNED, MetaLSTM, RNNprop, Simple, SyntheticGradient, create
 from fewshot.optimizers.core import NeuralOptimizer
+from fewshot.optimizers.fast import meta_lstm
 from fewshot.optimizers.fast.elementwise import add_product, tanh
 from fewshot.optimizers.fast.gates import gates
 from fewshot.optimizers.fast.meta_lstm import AffineInGradient
@@ -70,6 +71,25 @@ def test_steps_and_their_gradients_are_those_of_the_equation(name):
     assert any(g.abs().max() > 0 for g in fast[1])
     for mine, theirs in zip(fast[1], plain[1], strict=True):
         close(mine, theirs)
+
+
+@pytest.mark.parametrize("block", [3, 4, ROWS])
+def test_blocks_of_rows_are_put_together(monkeypatch, block):
+    monkeypatch.setattr(meta_lstm, "BLOCK", block)
+    core = make("meta_lstm")
+    fast, plain = unroll(core, core), unroll(ByEquation(core), core)
+    close(fast[0], plain[0])
+    for mine, theirs in zip(fast[1], plain[1], strict=True):
+        close(mine, theirs)
+
+
+def test_the_cell_of_meta_lstm_has_the_derivative_of_what_it_computes(monkeypatch):
+    monkeypatch.setattr(meta_lstm, "BLOCK", 2)
+    shapes = [(4, 3), (2, 3), (2, 3), (2, 3), (2, 8), (2, 8), (8,), (2, 2), (2,), (2,), (2,)]
+    arguments = [draw(*shape, seed=i).requires_grad_() for i, shape in enumerate(shapes)]
+    assert torch.autograd.gradcheck(
+        lambda *all_: meta_lstm.cell(*all_[:4], meta_lstm.CellWeights(*all_[4:])), arguments
+    )
 
 
 def taken(core, of):
