@@ -47,7 +47,7 @@ def run(experiment: Experiment, command: Execution, seed: int) -> Record:
     # before the lock: shown from any disk
     if not command.fresh and (record := _finished(experiment, seed)) is not None:
         return record
-    with only_one(experiment.folder, "running the same command"):
+    with only_one(experiment.folder, "running the same command", command.wait):
         if command.fresh:
             discard(experiment.folder)
         record = _finished(experiment, seed)  # another process may have finished it meanwhile
