@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -12,10 +11,11 @@ from typing import Annotated, Literal
 import pandas as pd
 import tyro
 
-from benchmarks.paper.execute import run_jobs
+from benchmarks.jobs.engine import Local, cores_here
+from benchmarks.jobs.kinds import Places
+from benchmarks.jobs.plan import FAILED, Plan, PlannedRun, make_plan
+from benchmarks.jobs.schedule import run_jobs
 from benchmarks.paper.exhibits import EXHIBITS, QUICK
-from benchmarks.paper.jobs import Places
-from benchmarks.paper.plan import FAILED, Plan, PlannedRun, make_plan
 from benchmarks.report import ReportCommand, write_report
 from benchmarks.reporting.read import load
 from benchmarks.running.command import check_seeds, parse_as, plugins_in
@@ -48,7 +48,7 @@ class PaperCommand(Places):
     """Print the plan, and do nothing."""
     out: Path | None = None
     """Where tables, figures and times are written; None: results/NAME."""
-    workers: int = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers: int = cores_here()
     """Runs at a time, each on one core."""
     quiet: bool = False
     """No progress."""
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if dataset is not None:
             open_dataset(dataset, command.data, command.quiet)  # glyphs are drawn once, not by every worker
     failures = [_earlier_failure(run) for run in plan.runs if run.state == FAILED]
-    failures += run_jobs(plan, command.places, command.workers, command.quiet)
+    failures += run_jobs(plan, command.places, Local(command.workers), command.quiet)
     out = command.out or Path("results") / command.name
     _report(make_plan(jobs, command.places, command.also), out, title, exhibit.figures)
     if failures:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.paper.jobs import Job, Places
+from benchmarks.jobs.kinds import Job, Places
 from benchmarks.running.device import choose_device, device_name
 from benchmarks.running.record import Record, read_record
 from fewshot.console import duration
@@ -127,7 +127,7 @@ def make_plan(jobs: Sequence[Job], places: Places, also: Collection[str] = ()) -
 def _look(job: Job, shown: bool, places: Places) -> PlannedRun:
     result, path = job.result(places), job.record_path(places)
     if result is not None and path is not None and result.is_file():
-        record = read_record(path)
+        record = read_record(path).light()
         return PlannedRun(
             job, shown, FAILED if getattr(record.facts, "status", "") == "failed" else FINISHED, path, record
         )

@@ -80,7 +80,7 @@ class Job:
     def arguments(self, places: Places) -> list[str]:
         """The command line in full."""
         plugins = [word for plugin in places.plugin for word in ("--plugin", plugin)]
-        run = [*self.words, "--seeds", str(self.seed), "--quiet", *plugins]
+        run = [*self.words, "--seeds", str(self.seed), "--quiet", "--wait", *plugins]
         return [*run, "--results", str(places.results), "--data", str(places.data)]
 
     def on_problems(self, count: int) -> Self:
