@@ -9,7 +9,7 @@ from benchmarks.few_shot.experiment import FewShotExperiment, with_features
 from benchmarks.few_shot.presets import preset_name
 from benchmarks.reporting.beside import table_beside
 from benchmarks.running.device import choose_device
-from benchmarks.running.execute import end, run_seeds
+from benchmarks.running.execute import end, run_seeds, validate_seeds
 from fewshot.backbones.pretrain import PretrainingFailed
 from fewshot.console import note, run_command, say
 from fewshot.data.catalog import CATALOG, open_dataset
@@ -27,7 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         dataset, backbone = with_features(command, dataset, device)
     except PretrainingFailed as error:
         raise SystemExit(f"pre-training failed: {error}") from None
-    records = run_seeds(command, lambda seed: FewShotExperiment(command, seed, dataset, device, backbone))
+
+    def experiment(seed: int) -> FewShotExperiment:
+        return FewShotExperiment(command, seed, dataset, device, backbone)
+
+    if command.validate_only:
+        validate_seeds(command, experiment)
+        return
+    records = run_seeds(command, experiment)
     say(table_beside(command.results, records))
     end(records)
 

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.backbones.config import DEFAULT_BACKBONES
 from benchmarks.few_shot.config import FewShotConfig
 from benchmarks.few_shot.presets import preset as with_preset
-from benchmarks.running.command import CommandLine, Execution
+from benchmarks.running.command import CommandLine, MetaTrainingExecution
 from fewshot.learners import METHODS
 from fewshot.regularizers import REGULARIZERS
 
@@ -17,7 +17,7 @@ DEFAULT_FEATURES = Path("results/features")
 
 
 @dataclass(frozen=True)
-class FewShotCommand(Execution, FewShotConfig):
+class FewShotCommand(MetaTrainingExecution, FewShotConfig):
     """Meta-train a few-shot learner, test it on fixed episodes, record everything, and print its table.
 
     The same command again continues an interrupted run, or shows the finished one. Defaults below are those of the
@@ -38,7 +38,7 @@ class FewShotCommand(Execution, FewShotConfig):
 
     def __post_init__(self) -> None:
         FewShotConfig.__post_init__(self)
-        Execution.__post_init__(self)
+        MetaTrainingExecution.__post_init__(self)
 
 
 def _defaults(*, preset: str = "auto", **selected: Any) -> FewShotCommand:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from benchmarks.running.record import RECORD_NAME, Record
 from benchmarks.running.schema import (
     BackboneFacts,
     DatasetFacts,
+    Environment,
     FewShotDetails,
     FewShotFacts,
     FewShotResults,
@@ -30,6 +32,7 @@ from benchmarks.running.schema import (
     ManifestFacts,
     TestedEpisodes,
 )
+from benchmarks.running.validation import Validation, ValidationFacts, write_validation
 from fewshot.backbones.features import AugmentedSampler, open_features
 from fewshot.backbones.file import BackboneInfo, read_info
 from fewshot.data.augment import Augment
@@ -47,6 +50,8 @@ from fewshot.learners import METHODS
 from fewshot.learners.features import FeatureOptions
 from fewshot.regularizers import REGULARIZERS
 from fewshot.seeding import derive
+
+NEVER_FINITE = "no validation gave finite logits"
 
 
 class FewShotExperiment:
@@ -116,21 +121,9 @@ class FewShotExperiment:
         command = self.command
         if command.manifest is not None:
             self.test.export(command.manifest, self.dataset)
-        trainer = MetaTrainer(
-            self.learner,
-            self.regularizer,
-            self.config.training,
-            self.seed,
-            self._training_episode,
-            lambda learner: self._correct(learner, self.validation) / (self.config.way * self.config.query),
-            self._identity(),
-            self.folder / CHECKPOINT_NAME,
-            command.checkpoint_seconds,
-        )
+        trainer = self._trainer()
         results, failure, test_seconds = None, None, 0.0
-        title, done = f"{self.config.method} {self.config.regularizer} seed {self.seed}", trainer.progress.episode
-        with FewShotObserver(self.folder, title, command.quiet, done) as observer:
-            observer.begin("meta-training", self.config.training.episodes, done)
+        with self._observer(trainer) as observer:
             try:
                 trainer.run(observer)
                 tested = time.monotonic()
@@ -139,6 +132,55 @@ class FewShotExperiment:
             except (MetaTrainingFailed, FloatingPointError) as error:
                 failure = str(error)
         return self._write(trainer.progress, results, failure, test_seconds)
+
+    def validate(self, path: Path) -> Validation:
+        """See `Experiment`."""
+        failure, trainer = None, self._trainer()
+        values = np.full(self.validation.count, np.nan)
+        with self._observer(trainer) as observer:
+            try:
+                trainer.run(observer, self.command.stop_at)
+                if trainer.progress.best_score is None:
+                    raise MetaTrainingFailed(NEVER_FINITE)
+                self.learner.load_state_dict(trainer.best)
+                values = self._correct(self.learner, self.validation) / (self.config.way * self.config.query)
+            except (MetaTrainingFailed, FloatingPointError) as error:
+                failure = str(error)
+        progress, config = trainer.progress, self.config
+        facts = ValidationFacts(
+            config=config.to_dict(),
+            config_sha256=config.sha256(),
+            seed=self.seed,
+            dataset=self._dataset_facts(),
+            environment=self._environment(),
+            problems=self.validation.sha256(self.dataset),
+            higher_is_better=True,
+            done=progress.episode,
+            total=config.training.episodes,
+            failure=failure,
+        )
+        return write_validation(path, facts, values.tolist(), measured(progress.seconds, 0.0, progress.interruptions))
+
+    def _trainer(self) -> MetaTrainer:
+        return MetaTrainer(
+            self.learner,
+            self.regularizer,
+            self.config.training,
+            self.seed,
+            self._training_episode,
+            lambda learner: self._correct(learner, self.validation) / (self.config.way * self.config.query),
+            self._identity(),
+            self.folder / CHECKPOINT_NAME,
+            self.command.checkpoint_seconds,
+        )
+
+    @contextmanager
+    def _observer(self, trainer: MetaTrainer) -> Iterator[FewShotObserver]:
+        """Watches from where a trainer stands."""
+        title, done = f"{self.config.method} {self.config.regularizer} seed {self.seed}", trainer.progress.episode
+        with FewShotObserver(self.folder, title, self.command.quiet, done) as observer:
+            observer.begin("meta-training", self.config.training.episodes, done)
+            yield observer
 
     def _identity(self) -> dict[str, str]:
         identity = {
@@ -162,7 +204,7 @@ class FewShotExperiment:
         """Correct queries per test episode, of the model that validated best and of the last one; both are saved."""
         progress = trainer.progress
         if not progress.best_episode:
-            raise MetaTrainingFailed("no validation gave finite logits")
+            raise MetaTrainingFailed(NEVER_FINITE)
         models = {"best": (progress.best_episode, trainer.best), "last": (progress.episode, snapshot(self.learner))}
         tested: dict[str, TestedEpisodes] = {}
         for name, (episode, weights) in models.items():
@@ -187,7 +229,7 @@ class FewShotExperiment:
             config_sha256=config.sha256(),
             seed=self.seed,
             transductive=bool(self.learner.transductive),
-            dataset=DatasetFacts(name=dataset.name, fingerprint=dataset.fingerprint, pixels=pixels_of(dataset)),
+            dataset=self._dataset_facts(),
             backbone=None
             if backbone is None
             else BackboneFacts(
@@ -196,15 +238,7 @@ class FewShotExperiment:
             manifests={
                 m.split: ManifestFacts(**asdict(m), sha256=m.sha256(dataset)) for m in (self.validation, self.test)
             },
-            environment=environment(
-                self.device,
-                (
-                    (METHODS, config.method),
-                    (REGULARIZERS, config.regularizer),
-                    (CATALOG, config.dataset),
-                    (PRESETS, f"{config.method}.{self.command.preset}"),
-                ),
-            ),
+            environment=self._environment(),
             meta_parameters=sum(p.numel() for p in self.learner.parameters()),
             queries_per_episode=config.way * config.query,
             training=FewShotTraining(
@@ -217,6 +251,20 @@ class FewShotExperiment:
         details = FewShotDetails(curve=progress.curve, validation=progress.validation)
         took = measured(progress.seconds, test_seconds, progress.interruptions)
         return Record.of(facts, results, details, took).write(self.folder / RECORD_NAME)
+
+    def _dataset_facts(self) -> DatasetFacts:
+        dataset = self.dataset
+        return DatasetFacts(name=dataset.name, fingerprint=dataset.fingerprint, pixels=pixels_of(dataset))
+
+    def _environment(self) -> Environment:
+        config, preset = self.config, f"{self.config.method}.{self.command.preset}"
+        used = (
+            (METHODS, config.method),
+            (REGULARIZERS, config.regularizer),
+            (CATALOG, config.dataset),
+            (PRESETS, preset),
+        )
+        return environment(self.device, used)
 
 
 def folder_of(results: Path, config: FewShotConfig, seed: int) -> Path:

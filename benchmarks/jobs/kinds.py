@@ -20,7 +20,8 @@ from benchmarks.few_shot.experiment import folder_of as few_shot_folder
 from benchmarks.general import command as general
 from benchmarks.general.base import folder_of as general_folder
 from benchmarks.running.command import default_data
-from benchmarks.running.record import DEFAULT_RESULTS, RECORD_NAME, read_record
+from benchmarks.running.record import DEFAULT_RESULTS, RECORD_NAME, Record, read_record
+from benchmarks.running.validation import Validation
 from fewshot.data.store import Dataset
 from fewshot.general.tasks import TASKS
 from fewshot.learners.features import FeatureOptions
@@ -133,6 +134,14 @@ class Job:
     def result(self, places: Places) -> Path | None:
         """The file whose presence says that it is finished; None as for `record_path`."""
         return self.record_path(places)
+
+    def read(self, path: Path) -> Record | Validation:
+        """Its record.
+
+        Raises:
+            InputError: where it cannot be read.
+        """
+        return read_record(path).light()
 
 
 @cache

@@ -11,23 +11,23 @@ from typing import Annotated, Literal
 import pandas as pd
 import tyro
 
-from benchmarks.jobs.engine import Local, cores_here
 from benchmarks.jobs.kinds import Places
+from benchmarks.jobs.options import Executor
 from benchmarks.jobs.plan import FAILED, Plan, PlannedRun, make_plan
+from benchmarks.jobs.prepare import prepared
 from benchmarks.jobs.schedule import run_jobs
 from benchmarks.paper.exhibits import EXHIBITS, QUICK
 from benchmarks.report import ReportCommand, write_report
 from benchmarks.reporting.read import load
 from benchmarks.running.command import check_seeds, parse_as, plugins_in
-from fewshot.console import duration, run_command, say
-from fewshot.data.catalog import open_dataset
+from fewshot.console import run_command, say
 from fewshot.errors import InputError
 from fewshot.files import write_text
 from fewshot.registry import load_plugins
 
 
 @dataclass(frozen=True)
-class PaperCommand(Places):
+class PaperCommand(Executor, Places):
     """Make a table or figure of the paper: print the plan, run what is missing, and report on just these runs.
 
     The same command again continues what was interrupted; runs that are finished already, whichever command made
@@ -48,14 +48,11 @@ class PaperCommand(Places):
     """Print the plan, and do nothing."""
     out: Path | None = None
     """Where tables, figures and times are written; None: results/NAME."""
-    workers: int = cores_here()
-    """Runs at a time, each on one core."""
     quiet: bool = False
     """No progress."""
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise InputError(f"workers is {self.workers}; it must be at least 1")
+        super().__post_init__()
         if self.seeds is not None:
             check_seeds(self.seeds)
         if self.initializations is not None and self.initializations < 1:
@@ -78,28 +75,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if command.initializations is not None:
         jobs = [job.on_problems(command.initializations) for job in jobs]
     plan = make_plan(jobs, command.places, command.also)
-    say(f"# {title}\n\n{plan.table()}\n\n{_summary(plan, command.workers)}")
+    say(f"# {title}\n\n{plan.table()}\n\n{command.summary(plan)}")
     if plan.unprepared:
         raise InputError("; ".join(plan.unprepared))
     if command.dry_run:
         return
-    for dataset in dict.fromkeys(run.job.dataset for run in plan.todo):
-        if dataset is not None:
-            open_dataset(dataset, command.data, command.quiet)  # glyphs are drawn once, not by every worker
+    prepared(plan, command.data, command.quiet)
     failures = [_earlier_failure(run) for run in plan.runs if run.state == FAILED]
-    failures += run_jobs(plan, command.places, Local(command.workers), command.quiet)
+    if plan.todo:
+        failures += run_jobs(plan, command.places, command.engine_for(plan, command.places), command.quiet)
     out = command.out or Path("results") / command.name
     _report(make_plan(jobs, command.places, command.also), out, title, exhibit.figures)
     if failures:
         say("\n".join(["", *failures]))
         raise SystemExit(1)
-
-
-def _summary(plan: Plan, workers: int) -> str:
-    lines = [f"left out: {reason}" for reason in plan.left_out]
-    time = duration(plan.remaining(workers))
-    left = f"{len(plan.todo)} of {len(plan.runs)} runs are left, about {time} with {workers} at a time"
-    return "\n".join([*lines, left if plan.todo else f"all {len(plan.runs)} runs are finished"])
 
 
 def _earlier_failure(run: PlannedRun) -> str:

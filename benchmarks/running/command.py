@@ -87,6 +87,27 @@ class Execution:
 
 
 @dataclass(frozen=True)
+class MetaTrainingExecution(Execution):
+    """The same for what is meta-trained, validated on the way, and tested."""
+
+    validate_only: bool = False
+    """Test nothing: write what meta-training reached on every validation problem, for a choice among settings. The same
+    command without this goes on to the test."""
+    stop_at: int | None = None
+    """With --validate-only: stop after so many episodes or unrolls, to be continued by a later command."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stop_at is None:
+            return
+        if not self.validate_only:
+            raise InputError(f"stop_at is {self.stop_at}, which is for --validate-only; add that, or leave it out")
+        every = getattr(getattr(self, "training", None), "validate_every", 1)
+        if self.stop_at < 1 or self.stop_at % every:
+            raise InputError(f"stop_at is {self.stop_at}; it must be a multiple of training.validate_every, {every}")
+
+
+@dataclass(frozen=True)
 class CommandLine(Generic[C]):
     """How the command line of one command is read."""
 
@@ -317,7 +338,8 @@ def flat_values(options: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-_PLACES = ("results", "data", "device", "quiet", "fresh", "checkpoint-seconds", "wait", "backbones", "features")
+_PLACES = ("results", "data", "device", "quiet", "fresh", "checkpoint-seconds", "backbones", "features")
+_PLACES += ("wait", "validate-only", "stop-at")
 
 
 def command_text(program: str, words: Sequence[str], script: str) -> str:
