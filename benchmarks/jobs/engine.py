@@ -27,8 +27,13 @@ STOPPED = "stopped"
 class Engine(Protocol):
     """Runs jobs, several at a time, each from a thread of its own; a context manager, out of which none goes on."""
 
-    slots: int
-    """Jobs that are given to it at a time."""
+    @property
+    def slots(self) -> int:
+        """Jobs that it can be given at a time, now."""
+        ...
+
+    most: int
+    """That `slots` may become."""
 
     def __enter__(self) -> Self: ...
 
@@ -61,7 +66,8 @@ class Local:
             cores: that each computes with; 1, unless told, so that no result depends on the number of workers.
             retries: how often a job is started again after it was killed.
         """
-        self.slots, self._cores, self._retries = workers, cores, retries
+        self.slots = self.most = workers
+        self._cores, self._retries = cores, retries
         self._stopped, self._lock = False, threading.Lock()
         self._processes: set[BaseProcess] = set()
 
@@ -89,13 +95,12 @@ class Local:
 
     def run(self, job: Job, places: Places) -> str:
         """See `Engine`."""
-        log = log_of(job, places)
-        for _ in range(self._retries + 1):
-            code = self._once(job, places, log)
-            if code is None:
-                return STOPPED
-            if code >= 0:
-                break
+        log, tries = log_of(job, places), self._retries + 1
+        code: int | None = -1
+        while tries and code is not None and code < 0:
+            code, tries = self._once(job, places, log), tries - 1
+        if code is None:
+            return STOPPED
         return "" if code == 0 else f"ended with status {code}; {log} ends:\n{tail(log)}"
 
     def _once(self, job: Job, places: Places, log: Path) -> int | None:

@@ -88,6 +88,10 @@ class Job:
         """The same with another number of test problems, where that can be chosen."""
         return self
 
+    def amended(self, words_for: Callable[[Job], tuple[str, ...]]) -> Self:
+        """The same with further options, which `words_for` says of a job; what only tests is amended in its source."""
+        return replace(self, words=(*self.words, *words_for(self)))
+
     @property
     def kind(self) -> tuple[Any, ...]:
         """Equal in jobs that take equally long."""
@@ -239,6 +243,9 @@ class TransferJob(OptimizeJob):
 
     def on_problems(self, count: int) -> Self:
         return replace(super().on_problems(count), source=self.source.on_problems(count))
+
+    def amended(self, words_for: Callable[[Job], tuple[str, ...]]) -> Self:
+        return replace(self, source=self.source.amended(words_for))
 
     def arguments(self, places: Places) -> list[str]:
         evaluated = self.source.record_path(places)

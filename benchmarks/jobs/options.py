@@ -61,4 +61,10 @@ class Executor:
         Raises:
             InputError: where there is no Ray, no cluster, or a machine of it that is not prepared.
         """
-        return Local(self.workers, self.cores, self.retries)
+        if self.engine == "local":
+            return Local(self.workers, self.cores, self.retries)
+        from benchmarks.jobs.on_ray import OnRay  # an optional dependency
+
+        datasets = dict.fromkeys(run.job.dataset for run in plan.todo if run.job.dataset is not None)
+        tasks = (self.address, self.workers, self.cores, self.gpus, self.memory, self.retries, self.storage)
+        return OnRay(*tasks, datasets=tuple(datasets), data=places.data)

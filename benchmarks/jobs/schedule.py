@@ -74,7 +74,7 @@ class _UnderWay:
 
     def __init__(self, plan: Plan, places: Places, engine: Engine, quiet: bool) -> None:
         self._plan, self._places, self._engine, self._quiet = plan, places, engine, quiet
-        self._threads = ThreadPoolExecutor(engine.slots)
+        self._threads = ThreadPoolExecutor(engine.most)
         self._running: dict[Future[str], tuple[Job, float]] = {}
         self._total, self._done = len(plan.todo), 0
         self._work = sum(plan.seconds(run.job) for run in plan.todo)

@@ -164,7 +164,7 @@ class CommandLine(Generic[C]):
         default = self.defaults(**ahead)
         narrowed = self._narrowed(default)
         values_of = {f.name: getattr(default, f.name) for f in fields(default)}  # pyright: ignore[reportArgumentType]
-        words = (*_flags(extra, default), *words)
+        words = (*flags(extra, default), *words)
         command = parse_as(narrowed, narrowed(**values_of), self.program, words, self.hints)
         return self.command(**{f.name: getattr(command, f.name) for f in fields(self.command)} | {"words": words})
 
@@ -236,7 +236,7 @@ def _negated(name: str) -> str:
     return f"{group}{dot}no-{last}"
 
 
-def _flags(given: Mapping[str, Value], default: Any) -> Iterator[str]:
+def flags(given: Mapping[str, Value], default: Any) -> Iterator[str]:
     """Flags for truth values that are not the default; of an option that is not there, for the parser to refuse."""
     known = dict(flat_values(default))
     for name, value in given.items():

@@ -21,11 +21,11 @@ from benchmarks.reporting.read import load
 from benchmarks.running.command import check_seeds, options, parse_as, plugins_in
 from benchmarks.sweep.choose import Rule
 from benchmarks.sweep.grid import read_grid
-from benchmarks.sweep.show import Outcome, draw, heading, table, two_numbers
-from benchmarks.sweep.tune import Tuning, fresh, sides_of, write_chosen
+from benchmarks.sweep.show import Outcome
+from benchmarks.sweep.tune import Tuning, fresh, sides_of
+from benchmarks.sweep.write import write_outcomes
 from fewshot.console import run_command, say
 from fewshot.errors import InputError
-from fewshot.files import write_text
 from fewshot.registry import load_plugins
 
 _REFUSED = {
@@ -157,21 +157,7 @@ def _title(command: SweepCommand, words: Sequence[str]) -> str:
 
 def _show(command: SweepCommand, words: Sequence[str], tuning: Tuning, outcomes: Sequence[Outcome]) -> None:
     """The choice as tables, heat maps and files for --config."""
-    title, texts, written = _title(command, words), [], []
-    for side, outcome in zip(tuning.sides, outcomes, strict=True):
-        texts.append(f"## {heading(outcome)}\n\n{table(outcome)}")
-        chosen = command.out / f"chosen-{outcome.regularizer}.toml"
-        by = f"chosen by the rule {command.rule!r} on validation, over seeds {' '.join(map(str, command.seeds))}"
-        write_chosen(chosen, side, outcome, [f"python -m benchmarks.{command.track} --config {chosen.name}", by])
-        written.append(chosen)
-        names = two_numbers(outcome.settings)
-        if names is not None:
-            stem = command.out / f"heat-map-{outcome.regularizer}"
-            what = f"{side.base.run_name().rpartition('-')[0]}: {outcome.metric}"
-            written += draw(outcome, names, stem, what)
-    text = "\n\n".join([f"# {title}", *texts])
-    written.insert(0, command.out / "sweep.md")
-    write_text(written[0], text + "\n")
+    text, written = write_outcomes(tuning, outcomes, command.out, _title(command, words))
     say(f"\n{text}\n\nwritten to {', '.join(map(str, written))}")
 
 

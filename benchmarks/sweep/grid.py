@@ -18,6 +18,11 @@ _RANGE = re.compile(r"(?P<low>[^:]+):(?P<high>[^:]+):(?P<scale>log|lin)(?P<count
 _FORMS = "give values such as 0.01,0.1,1 or a range such as 0.1:100:log4"
 
 
+def words_of(setting: Setting) -> tuple[str, ...]:
+    """A setting as words of a command line."""
+    return tuple(word for name, value in setting for word in (f"--{name}", value))
+
+
 @dataclass(frozen=True)
 class Grid:
     """Options and their values, each from the simplest on: the first setting is the simplest of all."""

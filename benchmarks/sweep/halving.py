@@ -1,8 +1,8 @@
 """Successive halving: settings that do badly early in meta-training are not trained to its end.
 
 The rule is Optuna's `SuccessiveHalvingPruner` (L. Li et al., A System for Massively Parallel Hyperparameter Tuning,
-MLSys 2020). Optuna and not Ray Tune, because it only decides, where the driver runs: trials stay runs like all others, on
-either engine, continued from their checkpoints. Settings are asked about in an order drawn once, after all of a rung
+MLSys 2020). Optuna and not Ray Tune, because it only decides, where the driver runs: trials stay runs like all others,
+on either engine, continued from their checkpoints. Settings are asked about in an order drawn once, after all of a rung
 are there, so that no decision depends on which run ended first.
 """
 

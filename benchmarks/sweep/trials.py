@@ -15,7 +15,7 @@ from benchmarks.general.base import folder_of as general_folder
 from benchmarks.jobs.kinds import FewShotJob, Job, OptimizeJob, Places
 from benchmarks.running.command import CommandLine, flat_values
 from benchmarks.running.validation import Validation, read_validation, validation_path
-from benchmarks.sweep.grid import Setting
+from benchmarks.sweep.grid import Setting, words_of
 from fewshot.errors import InputError
 
 
@@ -146,7 +146,7 @@ class Side:
 
     def words_of(self, setting: Setting) -> tuple[str, ...]:
         """The command line of a setting."""
-        return (*self.words, *(word for name, value in setting for word in (f"--{name}", value)))
+        return (*self.words, *words_of(setting))
 
     def trials(self, number: int, seeds: Sequence[int], stop_at: int | None = None) -> list[Job]:
         """Of a setting, one a seed."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ import numpy as np
 from benchmarks.jobs.kinds import Job, Places
 from benchmarks.jobs.plan import Plan, make_plan
 from benchmarks.running.command import options
-from benchmarks.running.config_file import write_options
 from benchmarks.running.validation import read_validation
 from benchmarks.sweep.choose import Rule, select
 from benchmarks.sweep.grid import Grid, of_equal_size
@@ -64,8 +62,9 @@ class Tuning:
             for i, (side, stop) in enumerate(zip(self.sides, stops, strict=True)):
                 if stop is not None:
                     tables = {n: _table(trials, places)[0] for n, trials in zip(live[i], jobs[i], strict=True)}
-                    rules[i] = rules[i] or Halving(len(side.settings), _higher(jobs[i], places), self.halving or 2)
-                    live[i] = rules[i].going_on(live[i], lambda n, tables=tables: _mean(tables[n])) or live[i][:1]
+                    rule = rules[i] or Halving(len(side.settings), _higher(jobs[i], places), self.halving or 2)
+                    live[i] = rule.going_on(live[i], lambda n, tables=tables: _mean(tables[n])) or live[i][:1]
+                    rules[i] = rule
         return [self._outcome(side, numbers, places) for side, numbers in zip(self.sides, live, strict=True)], []
 
     def _stops(self, side: Side) -> list[int | None]:
@@ -157,25 +156,6 @@ def without(words: Sequence[str], *names: str) -> tuple[str, ...]:
     """Words of a command line but for options whose names begin so."""
     kept = [(name, values) for name, values in options(words) if not name.startswith(names)]
     return tuple(word for name, values in kept for word in (f"--{name}", *values))
-
-
-def write_chosen(path: Path, side: Side, outcome: Outcome, heading: Sequence[str]) -> None:
-    """The chosen configuration as a file for `--config`: what was given, and the setting."""
-    words = side.words_of(outcome.chosen)
-    command = side.track.line.parse(words)
-    ahead = {name: getattr(command, name) for name in side.track.line.ahead if name != "preset"}
-    values = {name: _plain_value(command, name) for name, _ in options(words) if name not in ahead}
-    write_options(path, {**ahead, **values}, heading)
-
-
-def _plain_value(command: Any, name: str) -> Any:
-    """Of an option, as TOML can say it."""
-    value: Any = command
-    for part in name.removeprefix("no-").split("."):
-        value = getattr(value, part.removeprefix("no-").replace("-", "_"))
-    if isinstance(value, tuple):
-        return [each if isinstance(each, bool | int | float) else str(each) for each in value]
-    return value if isinstance(value, bool | int | float) else str(value)
 
 
 def fresh(seeds: Sequence[int]) -> tuple[int, ...]:

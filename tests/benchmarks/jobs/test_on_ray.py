@@ -1,0 +1,129 @@
+"""Runs on a cluster of two machines, which this one plays: whatever is lost, tables are those of serial runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.jobs.engine import Local
+from benchmarks.jobs.kinds import FewShotJob, Job, OptimizeJob, Places, TransferJob
+from benchmarks.jobs.plan import make_plan
+from benchmarks.jobs.schedule import run_jobs
+from benchmarks.report import ReportCommand, write_report
+from benchmarks.reporting.read import load
+from benchmarks.running.record import read_record
+from fewshot.errors import InputError
+from scripts import Script
+
+ray = pytest.importorskip("ray")
+cluster_utils = pytest.importorskip("ray.cluster_utils")
+from benchmarks.jobs.on_ray import OnRay  # noqa: E402
+from benchmarks.jobs.there import Kept, Returned  # noqa: E402
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+TABLE2 = "--dataset glyphs --way 5 --shot 1 --training.episodes 60 --training.validate-every 20"
+TABLE2 += " --training.validation-episodes 8 --test.episodes 12 --checkpoint-seconds 0.2"
+QUADRATIC = "--task quadratic --training.unrolls 4 --training.horizon 20 --training.validate-every 2 --steps 20"
+TESTED = "--test.initializations 2"
+
+
+def table2() -> list[Job]:
+    """Table 2 in small: Meta-LSTM plain and smoothed; and an optimizer that is tested elsewhere than it is trained."""
+    words = [(*TABLE2.split(), "--regularizer", r) for r in ("none", "smooth")]
+    trained = OptimizeJob((*QUADRATIC.split(), *TESTED.split()))
+    tested = TransferJob(("--task", "quadratic", "--steps", "30", *TESTED.split()), source=trained)
+    return [*(FewShotJob(w, seed) for w in words for seed in (0, 1)), trained, tested]
+
+
+def until(there: Callable[[], object], seconds: float = 120.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not there() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return bool(there())
+
+
+def outcome(places: Places, out: Path) -> dict[str, Any]:
+    """Everything of the runs of `table2` that has to be the same: digests, weights, tables."""
+    plan = make_plan(table2(), places)
+    assert {run.state for run in plan.runs} == {"finished"}
+    paths = [run.path for run in plan.runs if run.path is not None]
+    write_report(load(paths), ReportCommand(out=out, format=("md", "csv", "tex")))
+    weights = {p.relative_to(places.results): p.read_bytes() for p in places.results.rglob("*.safetensors")}
+    tables = {name: (out / f"tables.{name}").read_bytes() for name in ("md", "csv", "tex")}
+    return {"digests": [read_record(path).digest for path in paths], "weights": weights, "tables": tables}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def serial(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one process after the other gives on this machine."""
+    folder = tmp_path_factory.mktemp("serial")
+    places = Places(folder / "runs", data)
+    assert not run_jobs(make_plan(table2(), places), places, Local(1), quiet=True)
+    return outcome(places, folder / "out")
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """Two machines, of a core each."""
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster.add_node(num_cpus=1)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def engine(cluster: Any, data: Path, **options: Any) -> OnRay:
+    return OnRay(cluster.address, datasets=("glyphs",), data=data, **options)
+
+
+def test_two_machines_give_what_serial_runs_give(cluster: Any, data: Path, serial: Any, tmp_path: Path) -> None:
+    places = Places(tmp_path / "runs", data)
+    assert not run_jobs(make_plan(table2(), places), places, engine(cluster, data), quiet=True)
+    assert outcome(places, tmp_path / "out") == serial
+    assert not list(Path(tmp_path).rglob("checkpoint.pt")), "it stayed where it was made"
+
+
+def test_a_machine_removed_half_way_changes_nothing(cluster: Any, data: Path, serial: Any, tmp_path: Path) -> None:
+    places, storage = Places(tmp_path / "runs", data), tmp_path / "storage"
+    second = cluster.worker_nodes.copy().pop()
+    on = engine(cluster, data, storage=str(storage), retries=4)
+    removed = []
+
+    class Removing(type(on)):
+        def _computed(self, request: Any, inputs: Any) -> Returned:
+            if not removed and (places.results / "..").exists() and len(list(storage.rglob("checkpoint.pt"))) > 1:
+                removed.append(cluster.remove_node(second))
+            return super()._computed(request, inputs)
+
+    import threading
+
+    def remove() -> None:
+        assert until(lambda: len(list(storage.rglob("checkpoint.pt"))) > 1)
+        cluster.remove_node(second, allow_graceful=False)
+        removed.append(True)
+
+    thread = threading.Thread(target=remove)
+    thread.start()
+    assert not run_jobs(make_plan(table2(), places), places, on, quiet=True)
+    thread.join()
+    assert removed
+    assert outcome(places, tmp_path / "out") == serial
+    interruptions = [read_record(path).measured.interruptions for path in places.results.rglob("record.json")]
+    assert sum(interruptions) >= 1, "what the lost machine was at went on from its checkpoint"
+    assert not list(storage.rglob("checkpoint.pt")), "finished runs need none"
