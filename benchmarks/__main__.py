@@ -6,6 +6,7 @@ COMMANDS = {
     "run": "meta-train and test a few-shot learner",
     "optimize": "meta-train and test an optimizer of network weights, or a hand-designed one",
     "pretrain": "pre-train or import a backbone, which SIB and nearest centroids learn from",
+    "sweep": "choose options on validation, and judge what was chosen on fresh seeds and test problems",
     "paper": "make a table or figure of the paper by name",
     "report": "tables, figures and a page of all records",
     "speed": "how fast it is here",
