@@ -51,9 +51,28 @@ class Executor:
         lines = [f"left out: {reason}" for reason in plan.left_out]
         if not plan.todo:
             return "\n".join([*lines, f"all {len(plan.runs)} runs are finished"])
+        left = f"{len(plan.todo)} of {len(plan.runs)} runs are left"
+        if self.engine == "ray":
+            return "\n".join([*lines, f"{left}; {self._needs(plan)}"])
         time = duration(plan.remaining(self.workers))
-        left = f"{len(plan.todo)} of {len(plan.runs)} runs are left, about {time} with {self.workers} at a time"
-        return "\n".join([*lines, left])
+        return "\n".join([*lines, f"{left}, about {time} with {self.workers} at a time"])
+
+    def _needs(self, plan: Plan) -> str:
+        """What a cluster has to have for a plan, and how long it takes then."""
+        each = [f"{self.cores} core{'s' * (self.cores > 1)}"]
+        each += [f"{self.gpus:g} GPU"] * bool(self.gpus)
+        peak = plan.peak_memory
+        if self.memory is not None:
+            each.append(f"{self.memory:g} GB")
+        else:
+            each.append("memory that no finished run tells" if peak is None else f"{peak / 1e9:.1f} GB, as measured")
+        work, chain = sum(plan.seconds(run.job) for run in plan.todo), plan.longest()
+        most = min(len(plan.todo), math.ceil(work / chain))
+        times = [f"{n} at a time: {duration(max(work / n, chain))}" for n in sorted({1, math.ceil(most / 4), most})]
+        return (
+            f"each takes {', '.join(each)}; {work / 3600:,.1f} hours of that in all, {duration(chain)} the longest chain."
+            f" About, with {'; '.join(times)}; more at a time gain nothing"
+        )
 
     def engine_for(self, plan: Plan, places: Places) -> Engine:
         """What runs a plan; of a cluster, its machines are looked at first.

@@ -77,6 +77,21 @@ class Plan:
         todo = [self.seconds(run.job) for run in self.todo]
         return max([sum(todo) / workers, *todo], default=0.0)
 
+    def longest(self) -> float:
+        """Seconds that no number of workers makes fewer: of the longest chain of runs that need each other."""
+        left = {run.job for run in self.todo}
+        ends: dict[Job, float] = {}
+        for run in self.todo:  # those that a run needs stand before it
+            before = max((ends.get(other, 0.0) for other in run.job.dependencies if other in left), default=0.0)
+            ends[run.job] = before + self.seconds(run.job)
+        return max(ends.values(), default=0.0)
+
+    @property
+    def peak_memory(self) -> int | None:
+        """The most bytes that a finished run took; None where none says."""
+        taken = [run.record.measured.peak_memory_bytes for run in self.runs if run.record is not None]
+        return max((size for size in taken if size is not None), default=None)
+
     def table(self) -> str:
         """One line a run, as Markdown; of very many, one line for what differs in seeds and settings alone."""
         if len(self.runs) > LINES:

@@ -21,7 +21,7 @@ from benchmarks.reporting.read import load
 from benchmarks.running.command import check_seeds, options, parse_as, plugins_in
 from benchmarks.sweep.choose import Rule
 from benchmarks.sweep.grid import read_grid
-from benchmarks.sweep.show import Outcome
+from benchmarks.sweep.show import Outcome, differences
 from benchmarks.sweep.tune import Tuning, fresh, sides_of
 from benchmarks.sweep.write import write_outcomes
 from fewshot.console import run_command, say
@@ -166,8 +166,10 @@ def _report(plan: Plan, command: SweepCommand) -> None:
     paths = [run.path for run in plan.runs if run.path is not None]
     if paths:
         out = command.out / "test"
-        text, written = write_report(load(paths), ReportCommand(out=out), "Chosen on validation, on fresh seeds")
-        say(f"\n{text}\n\nwritten to {', '.join(map(str, written))}")
+        rows = load(paths)
+        text, written = write_report(rows, ReportCommand(out=out), "Chosen on validation, on fresh seeds")
+        parts = [text, *differences(rows), f"written to {', '.join(map(str, written))}"]
+        say("".join(f"\n{part}\n" for part in parts))
 
 
 if __name__ == "__main__":

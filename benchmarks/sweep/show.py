@@ -12,6 +12,8 @@ from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
 from benchmarks.reporting.canvas import close, new_figure, save, styled
+from benchmarks.reporting.crossed.decisions import contrast
+from benchmarks.reporting.rows import Row
 from benchmarks.sweep.choose import Judged, Selection
 from benchmarks.sweep.grid import Setting
 
@@ -70,6 +72,25 @@ def _line(outcome: Outcome, number: int, judged: Judged) -> dict[str, str]:
         "without a value": f"{judged.missing}/{judged.seeds * mean.problems}",
         "": ", ".join(marks),
     }
+
+
+def differences(rows: Sequence[Row]) -> list[str]:
+    """Of what has a regularizer to what has none, each as it was chosen, on the same seeds and test problems."""
+    lines = []
+    for row in rows:
+        for plain in (other for other in rows if other.plain and not row.plain and other.tested_on == row.tested_on):
+            seeds = sorted({*row.values} & {*plain.values})
+            if not seeds:
+                continue
+            a, b = (np.stack([each.values[seed] for seed in seeds]) for each in (row, plain))
+            found = contrast(a, b, higher_is_better=row.higher_is_better)
+            low, high = found.interval()
+            unit = "points of test accuracy" if row.higher_is_better else "of test loss"
+            lines.append(
+                f"{row.regularizer} less {plain.regularizer}, both as chosen: {found.main.mean:+.3g} {unit},"
+                f" 95 % interval {low:.3g} to {high:.3g}, p {found.p:.3g}, over {len(seeds)} seeds and the test problems"
+            )
+    return lines
 
 
 def heading(outcome: Outcome) -> str:
