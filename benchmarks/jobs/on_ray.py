@@ -66,7 +66,7 @@ class OnRay:
         self._counted: tuple[float, int] = (0.0, 1)
 
     def __enter__(self) -> Self:
-        options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+        options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "ignore_reinit_error": True}
         try:
             if self._address is None:
                 cores = self._workers * self._cores

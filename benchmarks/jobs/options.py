@@ -70,8 +70,8 @@ class Executor:
         most = min(len(plan.todo), math.ceil(work / chain))
         times = [f"{n} at a time: {duration(max(work / n, chain))}" for n in sorted({1, math.ceil(most / 4), most})]
         return (
-            f"each takes {', '.join(each)}; {work / 3600:,.1f} hours of that in all, {duration(chain)} the longest chain."
-            f" About, with {'; '.join(times)}; more at a time gain nothing"
+            f"each takes {', '.join(each)}; {work / 3600:,.1f} hours of it in all; longest chain {duration(chain)};"
+            f" about, with {'; '.join(times)}; more at a time gain nothing"
         )
 
     def engine_for(self, plan: Plan, places: Places) -> Engine:

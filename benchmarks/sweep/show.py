@@ -88,7 +88,7 @@ def differences(rows: Sequence[Row]) -> list[str]:
             unit = "points of test accuracy" if row.higher_is_better else "of test loss"
             lines.append(
                 f"{row.regularizer} less {plain.regularizer}, both as chosen: {found.main.mean:+.3g} {unit},"
-                f" 95 % interval {low:.3g} to {high:.3g}, p {found.p:.3g}, over {len(seeds)} seeds and the test problems"
+                f" 95 % interval {low:.3g} to {high:.3g}, p {found.p:.3g}, over {len(seeds)} seeds and test problems"
             )
     return lines
 

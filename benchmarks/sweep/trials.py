@@ -127,22 +127,36 @@ class Side:
 
     @cached_property
     def configs(self) -> list[Any]:
-        """Of every setting. Each value of the grid is parsed once, as on a command line; combinations are made of them.
+        """Of every setting, made of the grid's values as a command line would read them.
 
         Raises:
             InputError: for an option that there is not, or a value that it does not take.
         """
-        parsed: dict[tuple[str, str], Any] = {}
-        for name, text in dict.fromkeys(pair for setting in self.settings for pair in setting):
+        names = dict.fromkeys(name for setting in self.settings for name, _ in setting)
+        for name in names:
             if name.startswith((*self.track.problems, "seeds")) or name in self.track.line.ahead:
                 raise InputError(
-                    f"{name} decides what is compared, and cannot be chosen by comparison; sweep each apart"
+                    f"{name} decides what is compared, so it is not chosen by comparison; sweep each apart"
                 )
-            values = dict(flat_values(self.track.line.parse((*self.words, f"--{name}", text))))
-            parsed[name, text] = values[name]
+        values = {name: self._values(name) for name in names}
         return [
-            _with(self.base.config, {name: parsed[name, text] for name, text in setting}) for setting in self.settings
+            _with(self.base.config, {name: values[name][text] for name, text in setting}) for setting in self.settings
         ]
+
+    def _values(self, name: str) -> dict[str, Any]:
+        """Of an option, by its words. Further numbers are not parsed with all that stands around them."""
+        found: dict[str, Any] = {}
+        kind: type[Any] = str
+        for text in dict.fromkeys(value for setting in self.settings for n, value in setting if n == name):
+            try:
+                found[text] = kind(text) if kind in (int, float) else self._parsed(name, text)
+            except ValueError:
+                found[text] = self._parsed(name, text)
+            kind = type(found[text])
+        return found
+
+    def _parsed(self, name: str, text: str) -> Any:
+        return dict(flat_values(self.track.line.parse((*self.words, f"--{name}", text))))[name]
 
     def words_of(self, setting: Setting) -> tuple[str, ...]:
         """The command line of a setting."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from benchmarks.jobs.schedule import run_jobs
 from benchmarks.report import ReportCommand, write_report
 from benchmarks.reporting.read import load
 from benchmarks.running.record import read_record
+from scripts import Script
 
 ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
@@ -42,7 +45,7 @@ def table2() -> list[Job]:
     return [*few_shot, *trained, tested]
 
 
-def until(there: Callable[[], object], seconds: float = 120.0) -> bool:
+def until(there: Callable[[], object], seconds: float = 240.0) -> bool:
     deadline = time.monotonic() + seconds
     while not there() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -115,3 +118,74 @@ def test_a_machine_removed_half_way_changes_nothing(cluster: Any, data: Path, se
     interruptions = [read_record(path).measured.interruptions for path in places.results.rglob("record.json")]
     assert sum(interruptions) >= 1, "what the lost machine was at went on from its checkpoint"
     assert not list(storage.rglob("checkpoint.pt")), "finished runs need none"
+
+
+def test_what_comes_back_damaged_is_asked_for_again_and_a_killed_run_too(
+    cluster: Any, data: Path, serial: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places, mark = Places(tmp_path / "runs", data), tmp_path / "mark"
+    computed, broken = OnRay._computed, []
+
+    def damaging(self: OnRay, request: Any, inputs: Any) -> Any:
+        """The first record of every run comes back with one bit flipped: on the way, then before it was sealed."""
+        returned = computed(self, request, inputs)
+        name = next((name for name in returned.files if name.endswith("record.json")), None)
+        if name is None or broken.count(request.arguments) == 2:
+            return returned
+        broken.append(request.arguments)
+        content = returned.files[name].replace(b'"seed":', b'"seed": ', 1)[:-3]
+        sha256 = dict(returned.sha256)
+        if broken.count(request.arguments) == 2:
+            sha256[name] = hashlib.sha256(content).hexdigest()
+        return replace(returned, files={**returned.files, name: content}, sha256=sha256)
+
+    monkeypatch.setattr(OnRay, "_computed", damaging)
+    jobs = [job for job in table2() if isinstance(job, OptimizeJob)]
+    assert not run_jobs(make_plan(jobs, places), places, engine(cluster, data), quiet=True)
+    assert len(broken) == 2 * len(jobs)
+    digests = [read_record(run.path).digest for run in make_plan(jobs, places).runs if run.path is not None]
+    assert digests == serial["digests"][-len(jobs) :]
+
+    once = f"import os; os.path.exists({str(mark)!r}) or (open({str(mark)!r}, 'w'), os.kill(os.getpid(), 9))"
+    killed = Script((once,), label="killed")
+    (why,) = run_jobs(make_plan([killed], places), places, engine(cluster, data), quiet=True)
+    assert "there is no record" in why, "it was started again, and ended; a script leaves no record"
+    assert mark.exists()
+
+
+def test_two_drivers_run_nothing_twice(cluster: Any, data: Path, serial: Any, tmp_path: Path) -> None:
+    places = Places(tmp_path / "runs", data)
+    jobs = [job for job in table2() if isinstance(job, OptimizeJob)]
+    first, second = (make_plan(jobs, places) for _ in range(2))
+    calls = []
+
+    class Counting(OnRay):
+        def _computed(self, request: Any, inputs: Any) -> Any:
+            calls.append(request.arguments)
+            return super()._computed(request, inputs)
+
+        def __exit__(self, *_: Any) -> None:
+            self.stop()
+
+    def run(plan: Any) -> None:
+        assert not run_jobs(plan, places, Counting(cluster.address, datasets=("glyphs",), data=data), quiet=True)
+
+    threads = [threading.Thread(target=run, args=[plan]) for plan in (first, second)]
+    ray.init(address=cluster.address, log_to_driver=False)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({*calls}) == len(jobs)
+    assert len(calls) - len({*calls}) <= 1, "what is only tested has a folder that nobody knows before"
+
+
+def test_a_machine_with_other_data_or_without_is_refused(cluster: Any, data: Path, tmp_path: Path) -> None:
+    from benchmarks.jobs import there
+
+    for name in ("mini_imagenet", "tiered_imagenet"):
+        _, found = there.look([name], str(tmp_path))
+        assert f"python -m data_prep.{name}" in found[name]
+    versions, found = there.look(["glyphs"], str(data))
+    assert len(found["glyphs"]) == 64
+    assert "torch" in versions

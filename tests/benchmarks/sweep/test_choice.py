@@ -90,7 +90,7 @@ def test_sides() -> None:
         ("--smooth", "test.steps=10,20", "test.steps decides what is compared"),
         ("--smooth", "training.horizon=100,200", "training.horizon decides what is compared"),
         ("--smooth", "seeds=1,2", "seeds decides what is compared"),
-        ("--smooth", "penalty.wieght=1,2", "there is no option --penalty.wieght"),
+        ("--smooth", "penalty.wieght=1,2", "--penalty.wieght: no such option"),
         ("--smooth", "penalty.weight=1,x", "--penalty.weight is 'x'; it must be a number"),
         ("--smooth", "penalty.weight=1,-1", "weight is -1"),
         ("--optimizer adam", "training.points=3,5", "nothing of --optimizer adam is meta-trained"),
