@@ -18,7 +18,8 @@ from fewshot.errors import InputError
 PAPER_GRID = read_grid(["penalty.weight=0.1:100:log4", "penalty.radius=0.01:10:log4"])
 """λ in [1e-1, 1e2] and ε in [1e-2, 10], on a logarithmic scale (Xiong & Hsieh, section 5); four values of each."""
 TUNING_SEEDS = 3
-_AHEAD = {FewShotJob: TRACKS["run"].line.ahead, OptimizeJob: TRACKS["optimize"].line.ahead}
+_AHEAD = {name for track in TRACKS.values() for name in track.line.ahead} - {"preset"}
+"""Options that say which run it is."""
 
 Words = tuple[str, ...]
 
@@ -41,8 +42,7 @@ def with_files(jobs: Sequence[Job], paths: Sequence[Path]) -> list[Job]:
             if not isinstance(job, FewShotJob | OptimizeJob) or not _is_of(job, chosen):
                 return ()
             used[0] = True
-            ahead = _AHEAD[_kind(job)]
-            more = {name: value for name, value in chosen.items() if name not in ahead}
+            more = {name: value for name, value in chosen.items() if name not in _AHEAD}
             texts = (word for name, value in more.items() if isinstance(value, list) for word in (f"--{name}", *value))
             return (*texts, *flags(more, job.command))
 
@@ -52,14 +52,8 @@ def with_files(jobs: Sequence[Job], paths: Sequence[Path]) -> list[Job]:
     return list(jobs)
 
 
-def _kind(job: Job) -> type[FewShotJob] | type[OptimizeJob]:
-    return FewShotJob if isinstance(job, FewShotJob) else OptimizeJob
-
-
 def _is_of(job: FewShotJob | OptimizeJob, chosen: Mapping[str, Value]) -> bool:
-    ahead = [name for name in _AHEAD[_kind(job)] if name in chosen and name != "preset"]
-    selected = {f.name for f in fields(job.command)} & {*ahead}
-    return selected == {*ahead} and all([str(getattr(job.command, name))] == chosen[name] for name in ahead)
+    return all([str(getattr(job.command, name, None))] == chosen[name] for name in _AHEAD if name in chosen)
 
 
 @dataclass(frozen=True)

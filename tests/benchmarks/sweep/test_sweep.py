@@ -21,6 +21,7 @@ from benchmarks.sweep.__main__ import main
 from benchmarks.sweep.grid import read_grid
 from benchmarks.sweep.tune import Tuning, sides_of
 from fewshot.console import run_command
+from fewshot.data.catalog import open_dataset
 from fewshot.errors import InputError
 from fewshot.general.tasks import open_task
 
@@ -97,16 +98,17 @@ def test_a_trial_that_goes_on_to_its_test_is_the_run_that_was_never_stopped(tmp_
     assert run(experiment_of(command, 0, task, CPU), command, 0).digest == record.digest
 
 
-def test_values_of_a_few_shot_trial_are_those_of_the_best_model(tiny, tmp_path: Path) -> None:
+def test_values_of_a_few_shot_trial_are_those_of_the_best_model(tmp_path: Path) -> None:
+    glyphs = open_dataset("glyphs", tmp_path, quiet=True)
     words = "--way 3 --shot 1 --query 4 --training.episodes 4 --training.validate-every 2 --quiet --validate-only"
     words += f" --training.validation-episodes 5 --test.episodes 2 --learner.inner-epochs 1 --results {tmp_path / 'r'}"
     command = parse_run(words.split())
-    experiment = FewShotExperiment(command, 0, tiny, CPU)
+    experiment = FewShotExperiment(command, 0, glyphs, CPU)
     found = experiment.validate(experiment.folder / "validation.json")
     assert len(found.values) == 5
     progress = experiment._trainer().progress
     assert np.mean(found.values) == pytest.approx(progress.best_accuracy)
-    assert found.facts.problems == experiment.validation.sha256(tiny)
+    assert found.facts.problems == experiment.validation.sha256(glyphs)
 
 
 def test_a_validation_that_was_changed_is_refused(swept: Path, tmp_path: Path) -> None:
