@@ -14,6 +14,8 @@ from benchmarks.few_shot.experiment import FewShotExperiment
 from benchmarks.general.command import parse as parse_optimize
 from benchmarks.general.experiment import experiment_of
 from benchmarks.jobs.kinds import Places
+from benchmarks.jobs.plan import Plan
+from benchmarks.optimize import main as optimize
 from benchmarks.running.execute import run
 from benchmarks.running.record import read_record
 from benchmarks.running.validation import VALIDATION_NAME, read_validation
@@ -31,12 +33,10 @@ CPU = torch.device("cpu")
 GRID = ["--grid", "penalty.weight=10,100000", "penalty.radius=0.1,1"]
 
 
-def here(jobs_of_plan) -> list[str]:
-    """Runs jobs in this process."""
-    from benchmarks.optimize import main as optimize
-
-    for planned in jobs_of_plan.todo:
-        optimize(planned.job.arguments(here.places))
+def here(plan: Plan, places: Places) -> list[str]:
+    """Runs jobs in this process: one a trial would cost seconds of imports each."""
+    for planned in plan.todo:
+        optimize(planned.job.arguments(places))
     return []
 
 
@@ -44,8 +44,7 @@ def here(jobs_of_plan) -> list[str]:
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sweep")
     with pytest.MonkeyPatch.context() as patch:
-        here.places = Places(folder / "runs")  # a process a trial costs seconds of imports each
-        patch.setattr("benchmarks.sweep.__main__.run_jobs", lambda plan, places, engine, quiet: here(plan))
+        patch.setattr("benchmarks.sweep.__main__.run_jobs", lambda plan, places, engine, quiet: here(plan, places))
         words = ["optimize", *QUADRATIC.split(), "--smooth", *GRID, "--seeds", "0", "1", "--quiet"]
         main([*words, "--results", str(folder / "runs"), "--out", str(folder / "out")])
     return folder
@@ -109,6 +108,27 @@ def test_values_of_a_few_shot_trial_are_those_of_the_best_model(tmp_path: Path) 
     progress = experiment._trainer().progress
     assert np.mean(found.values) == pytest.approx(progress.best_accuracy)
     assert found.facts.problems == experiment.validation.sha256(glyphs)
+
+
+def test_halving_ends_with_what_whole_trials_give(swept: Path, tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    words, grid = [*QUADRATIC.split(), "--smooth"], read_grid(GRID[1:])
+    places = Places(tmp_path)
+    sides = sides_of("optimize", words, grid, None)
+    tuning = Tuning(sides, (0,), halving=2)
+    outcomes, failures = tuning.run(places, lambda plan: here(plan, places))
+    assert not failures
+    for side, outcome in zip(sides, outcomes, strict=True):
+        assert outcome.tried == 4
+        assert 1 <= len(outcome.settings) < 4, "some are stopped, and the best goes on"
+        ended = {path.parent.parent.name for path in tmp_path.glob(f"*-{side.regularizer}-*/seed0/{VALIDATION_NAME}")}
+        assert len(ended) == len(outcome.settings)
+        for name in ended:
+            whole, halved = (read_validation(f / name / "seed0" / VALIDATION_NAME) for f in (swept / "runs", tmp_path))
+            assert halved.values == whole.values
+            assert halved.measured.interruptions > 0
+    again, _ = tuning.run(places, lambda plan: [f"{run.job.name} was run again" for run in plan.todo])
+    assert [outcome.chosen for outcome in again] == [outcome.chosen for outcome in outcomes]
 
 
 def test_a_validation_that_was_changed_is_refused(swept: Path, tmp_path: Path) -> None:
