@@ -101,10 +101,9 @@ class OnRay:
         asked, slots = self._counted
         if time.monotonic() - asked > _POLL_SECONDS:
             there = self._ray.cluster_resources()
-            fits = [there.get("CPU", 0.0) // self._cores]
-            fits += [there.get("GPU", 0.0) // self._gpus] * (self._gpus > 0)
-            fits += [there.get("memory", 0.0) // (self._memory * 1e9)] if self._memory is not None else []
-            slots = min(MOST, max(1, int(min(fits)) + (self._address is not None)))
+            needed = {"CPU": self._cores, "GPU": self._gpus, "memory": (self._memory or 0.0) * 1e9}
+            fits = min(there.get(name, 0.0) // each for name, each in needed.items() if each)
+            slots = min(MOST, max(1, int(fits) + (self._address is not None)))
             self._counted = time.monotonic(), slots
         return slots
 

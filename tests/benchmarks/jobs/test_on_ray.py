@@ -77,7 +77,7 @@ def serial(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
     return outcome(places, folder / "out")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Two machines, of a core each."""
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -96,28 +96,6 @@ def test_two_machines_give_what_serial_runs_give(cluster: Any, data: Path, seria
     assert not run_jobs(make_plan(table2(), places), places, engine(cluster, data), quiet=True)
     assert outcome(places, tmp_path / "out") == serial
     assert not list(Path(tmp_path).rglob("checkpoint.pt")), "it stayed where it was made"
-
-
-def test_a_machine_removed_half_way_changes_nothing(cluster: Any, data: Path, serial: Any, tmp_path: Path) -> None:
-    places, storage = Places(tmp_path / "runs", data), tmp_path / "storage"
-    second = cluster.worker_nodes.copy().pop()
-    on = engine(cluster, data, storage=str(storage), retries=4)
-    removed = []
-
-    def remove() -> None:
-        assert until(lambda: len(list(storage.rglob("checkpoint.pt"))) > 1)
-        cluster.remove_node(second, allow_graceful=False)
-        removed.append(True)
-
-    thread = threading.Thread(target=remove)
-    thread.start()
-    assert not run_jobs(make_plan(table2(), places), places, on, quiet=True)
-    thread.join()
-    assert removed
-    assert outcome(places, tmp_path / "out") == serial
-    interruptions = [read_record(path).measured.interruptions for path in places.results.rglob("record.json")]
-    assert sum(interruptions) >= 1, "what the lost machine was at went on from its checkpoint"
-    assert not list(storage.rglob("checkpoint.pt")), "finished runs need none"
 
 
 def test_what_comes_back_damaged_is_asked_for_again_and_a_killed_run_too(
@@ -176,6 +154,7 @@ def test_two_drivers_run_nothing_twice(cluster: Any, data: Path, serial: Any, tm
         thread.start()
     for thread in threads:
         thread.join()
+    ray.shutdown()
     assert len({*calls}) == len(jobs)
     assert len(calls) - len({*calls}) <= 1, "what is only tested has a folder that nobody knows before"
 
@@ -189,3 +168,26 @@ def test_a_machine_with_other_data_or_without_is_refused(cluster: Any, data: Pat
     versions, found = there.look(["glyphs"], str(data))
     assert len(found["glyphs"]) == 64
     assert "torch" in versions
+
+
+def test_a_machine_removed_half_way_changes_nothing(cluster: Any, data: Path, serial: Any, tmp_path: Path) -> None:
+    """The last test here: one machine is left."""
+    places, storage = Places(tmp_path / "runs", data), tmp_path / "storage"
+    second = cluster.worker_nodes.copy().pop()
+    on = engine(cluster, data, storage=str(storage), retries=4)
+    removed = []
+
+    def remove() -> None:
+        assert until(lambda: len(list(storage.rglob("checkpoint.pt"))) > 1)
+        cluster.remove_node(second, allow_graceful=False)
+        removed.append(True)
+
+    thread = threading.Thread(target=remove, daemon=True)
+    thread.start()
+    assert not run_jobs(make_plan(table2(), places), places, on, quiet=True)
+    thread.join()
+    assert removed
+    assert outcome(places, tmp_path / "out") == serial
+    interruptions = [read_record(path).measured.interruptions for path in places.results.rglob("record.json")]
+    assert sum(interruptions) >= 1, "what the lost machine was at went on from its checkpoint"
+    assert not list(storage.rglob("checkpoint.pt")), "finished runs need none"
