@@ -19,7 +19,7 @@ from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-COMMANDS = ("benchmarks.run", "benchmarks.optimize", "benchmarks.pretrain")
+COMMANDS = ("benchmarks.jobs.launch", "benchmarks.run", "benchmarks.optimize", "benchmarks.pretrain")
 """What the server imports beforehand."""
 GRACE_SECONDS = 10.0
 """Between SIGTERM and SIGKILL."""
