@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from benchmarks.reporting.claims import compare, judge
-from benchmarks.reporting.compare import DEFAULT_MARGINS, Margins
+from benchmarks.reporting.compare import DEFAULT_MARGINS, Margins, best_rows
 from benchmarks.reporting.folding import terminal_width
 from benchmarks.reporting.groups import choose, groups_of
 from benchmarks.reporting.kinds import make_plots
@@ -20,6 +20,7 @@ from benchmarks.reporting.render_html import to_html
 from benchmarks.reporting.render_matplotlib import write_figures
 from benchmarks.reporting.render_text import notes_text, to_latex, to_text, verdicts_text
 from benchmarks.reporting.rows import Row
+from benchmarks.reporting.speedups import speed_ups
 from benchmarks.reporting.tables import select, sort, to_frame
 from benchmarks.running.command import parse_as
 from benchmarks.running.record import DEFAULT_RESULTS
@@ -53,6 +54,8 @@ class ReportCommand:
     """Differences below this fraction of a loss (or of a Lipschitz number) are practically nothing."""
     components: bool = False
     """Columns of how much seeds, test problems and their interaction vary, as standard deviations."""
+    selection: bool = False
+    """Columns of how optimizers were selected: exploded and clipped shares, best unroll, validation losses."""
     format: tuple[Format, ...] = FORMATS
     """What is written."""
     plugin: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -91,7 +94,8 @@ def write_report(
     """
     judgements = judge(rows, command.margins)
     comparisons = compare(rows, judgements, command.margins)
-    frame = select(to_frame(rows, comparisons, command.components), command.where)
+    ratios, best = speed_ups(rows), best_rows(rows)
+    frame = select(to_frame(rows, comparisons, command.components, ratios, best), command.where)
     shown = [rows[i] for i in frame.index]
     if command.sort is not None:
         frame = sort(frame, command.sort, command.reverse)
@@ -102,18 +106,21 @@ def write_report(
     @cache  # for the file and, where that is no terminal, standard output
     def text(width: int | None) -> str:
         heading = f"# {title}" if title else ""
-        parts = heading, to_text(frame, width), notes_text(command.margins, width), verdicts_text(judgements, width)
-        return "\n\n".join(filter(None, parts))
+        notes = notes_text(frame, command.margins, width)
+        tables, verdicts = to_text(frame, width, selection=command.selection), verdicts_text(judgements, width)
+        return "\n\n".join(filter(None, (heading, tables, notes, verdicts)))
 
     choice = choose(groups_of(shown), comparisons, command.drawn)
     plots = []
     if {"html", "figures"} & set(command.format):
-        plots = make_plots(choice, None if "html" in command.format else kinds)
+        plots = make_plots(choice, None if "html" in command.format else kinds, ratios)
     contents = {
         "md": lambda: text(None) + "\n",
         "csv": lambda: frame.to_csv(index=False),
-        "tex": lambda: (f"% {title}\n" if title else "") + to_latex(frame),
-        "html": lambda: to_html(choice.groups, comparisons, judgements, plots, choice.note, title, command.margins),
+        "tex": lambda: (f"% {title}\n" if title else "") + to_latex(frame, command.selection),
+        "html": lambda: to_html(
+            choice.groups, comparisons, judgements, plots, choice.note, title, command.margins, ratios, best
+        ),
     }
     paths = []
     for name in dict.fromkeys(command.format):

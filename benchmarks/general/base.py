@@ -25,19 +25,24 @@ from benchmarks.running.schema import (
     Measured,
     ProtocolFacts,
     TestRun,
+    TrajectoryFacts,
 )
 from benchmarks.running.validation import Validation
 from fewshot.errors import InputError
 from fewshot.general.evaluate import Curve, points, train
 from fewshot.general.hand_designed import HAND_DESIGNED
-from fewshot.general.stepping import StepperFactory
+from fewshot.general.smoothness import trajectory_smoothness
+from fewshot.general.stepping import LearnedStepper, StepperFactory
 from fewshot.general.tasks import TASKS, Problem, Stage, Task
-from fewshot.optimizers import LEARNED
+from fewshot.optimizers import LEARNED, CoordinatewiseOptimizer
 from fewshot.regularizers import REGULARIZERS
 from fewshot.seeding import derive
 
 COMPUTATION = 2
 """Version of the computation of test and validation losses; a change of rounding is a new one (CHANGELOG.md)."""
+
+TRAJECTORIES, TRAJECTORY_STEPS = 3, 200
+"""Test problems on which smoothness is measured, and steps of each at most."""
 
 
 class GeneralExperiment:
@@ -114,6 +119,20 @@ class GeneralExperiment:
         observer.begin(f"test, {what}", test.initializations * test.steps)
         problems = self.problems("test", test.initializations)
         return runs_of(train(problems, start, test.steps, points(test.steps, test.points), observer.advance))
+
+    def stepper(self, core: CoordinatewiseOptimizer) -> StepperFactory:
+        """A learned optimizer at work on networks of the task."""
+        sizes = self.problems("test", 1)[0].sizes()
+        return lambda weights: LearnedStepper(core, weights, sizes)
+
+    def trajectory(self, core: CoordinatewiseOptimizer) -> TrajectoryFacts | None:
+        """How smooth a learned optimizer is on its way through some of the test problems."""
+        steps = min(self.config.test.steps, TRAJECTORY_STEPS)
+        problems = self.problems("test", min(self.config.test.initializations, TRAJECTORIES))
+        found = trajectory_smoothness(core, problems, steps)
+        if found is None:
+            return None
+        return TrajectoryFacts(steps=steps, penalty=found.penalties, slope=found.slopes, lipschitz=found.lipschitz)
 
     def write(
         self,

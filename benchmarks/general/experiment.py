@@ -29,15 +29,15 @@ from benchmarks.running.schema import (
     GeneralResults,
     GeneralTraining,
     TestedOptimizer,
+    TrajectoryFacts,
     ZeroStateUpdates,
 )
 from benchmarks.running.validation import Validation, ValidationFacts, write_validation
 from fewshot.engine.checkpoint import snapshot
 from fewshot.engine.few_shot import MetaTrainingFailed
 from fewshot.engine.general import UnrollOptions, UnrollTrainer
-from fewshot.general.stepping import LearnedStepper
 from fewshot.general.tasks import Task
-from fewshot.optimizers import LEARNED, CoordinatewiseOptimizer
+from fewshot.optimizers import LEARNED, CoordinatewiseOptimizer, create
 from fewshot.optimizers.analysis import zero_state_response
 from fewshot.optimizers.optimizer_file import OptimizerCard, save_optimizer
 from fewshot.regularizers import REGULARIZERS
@@ -67,8 +67,8 @@ class Learned(GeneralExperiment):
     ) -> None:
         super().__init__(command, config, seed, task, device)
         self.regularizer = REGULARIZERS[config.regularizer](config.penalty)
-        core = LEARNED[config.optimizer](torch.Generator().manual_seed(derive(seed, "init")), config.core)
-        core = self.regularizer.attach(core).to(device)
+        generator = torch.Generator().manual_seed(derive(seed, "init"))
+        core = self.regularizer.attach(create(LEARNED[config.optimizer], generator, config.core)).to(device)
         assert isinstance(core, CoordinatewiseOptimizer)
         self.core = core
 
@@ -77,12 +77,13 @@ class Learned(GeneralExperiment):
         options, core = self.config.training, self.core
         assert isinstance(options, UnrollOptions)
         trainer = self._trainer(options)
-        results, failure, test_seconds = None, None, 0.0
+        results, trajectory, failure, test_seconds = None, None, None, 0.0
         with self._observer(trainer) as observer:
             try:
                 trainer.run(observer)
                 started = time.monotonic()
                 results = self._test(trainer, observer)
+                trajectory = self.trajectory(core)
                 test_seconds = time.monotonic() - started
             except MetaTrainingFailed as error:
                 failure = str(error)
@@ -105,7 +106,8 @@ class Learned(GeneralExperiment):
             clipped=progress.clipped,
         )
         took = measured(progress.seconds, test_seconds, progress.interruptions)
-        return self.write(results, details, took, failure, training=training, **_of_core(core, around_zero))
+        own = _of_core(core, around_zero, trajectory)
+        return self.write(results, details, took, failure, training=training, **own)
 
     def validate(self, path: Path) -> Validation:
         """See `Experiment`."""
@@ -193,7 +195,7 @@ class Learned(GeneralExperiment):
             if name == "best" and unroll == progress.unroll:
                 tested[name] = tested["last"]
             else:
-                runs = self.curves(lambda w: LearnedStepper(core, w), observer, f"{name} optimizer")
+                runs = self.curves(self.stepper(core), observer, f"{name} optimizer")
                 tested[name] = TestedOptimizer(unroll=unroll, runs=runs)
         return GeneralResults(**tested)
 
@@ -218,29 +220,34 @@ class Transferred(GeneralExperiment):
         core, started = self.core, time.monotonic()
         title = f"{self.config.optimizer} on {self.config.task}"
         with GeneralObserver(self.folder, title, self.command.quiet) as observer:
-            runs = self.curves(lambda w: LearnedStepper(core, w), observer, "transfer")
+            runs = self.curves(self.stepper(core), observer, "transfer")
         tested, around_zero = TestedOptimizer(unroll=0, runs=runs), smoothness(core)
+        trajectory = self.trajectory(core)
         return self.write(
             GeneralResults(best=tested, last=tested),
             GeneralDetails(smoothness=around_zero),
             measured(0.0, time.monotonic() - started),
             training=None,
-            **_of_core(core, around_zero),
+            **_of_core(core, around_zero, trajectory),
         )
 
 
-def _of_core(core: CoordinatewiseOptimizer, around_zero: ZeroStateUpdates | None) -> dict[str, Any]:
+def _of_core(
+    core: CoordinatewiseOptimizer, around_zero: ZeroStateUpdates | None, trajectory: TrajectoryFacts | None
+) -> dict[str, Any]:
     """Members of `GeneralFacts` that say what a learned optimizer is."""
     lipschitz = None if around_zero is None else around_zero.lipschitz
-    return {"meta_parameters": sum(p.numel() for p in core.parameters()), "lipschitz": lipschitz}
+    parameters = sum(p.numel() for p in core.parameters())
+    return {"meta_parameters": parameters, "lipschitz": lipschitz, "trajectory": trajectory}
 
 
 def smoothness(core: CoordinatewiseOptimizer) -> ZeroStateUpdates | None:
     """Fig. 7 for the record: updates at 1 000 states around zero, as drawn, and the largest slope there.
 
-    None for cores whose states have several columns, or whose updates are not finite.
+    None for cores whose states have several columns or whose updates depend on those of other weights, of which there
+    are none here, or are not finite.
     """
-    if core.state_size != 1:
+    if core.state_size != 1 or not core.independent_rows:
         return None
     response = zero_state_response(core, torch.Generator().manual_seed(0))
     if not np.isfinite([*response.updates, response.lipschitz]).all():

@@ -43,15 +43,14 @@ def quick(base: GeneralConfig) -> GeneralConfig:
 
 
 def stable(base: GeneralConfig) -> GeneralConfig:
-    """For networks of a few thousand weights: long truncations, small steps of meta-training, explosions left out.
-
-    A first setting: nothing of it is chosen on validation yet.
-    """
+    """For networks of some ten thousand weights: meta-gradients with second derivatives, small steps along them,
+    explosions left out; some minutes. docs/deviations.md says what was tried."""
     if not base.learned:
         return quick(base)
     training = UnrollOptions(
-        unrolls=60,
-        truncation=100,
+        unrolls=200,
+        truncation=50,
+        second_order=True,
         judged_on="next",
         normalize_weights=True,
         objective="log",
@@ -59,7 +58,7 @@ def stable(base: GeneralConfig) -> GeneralConfig:
         clip="norm",
         meta_rate=1e-3,
         meta_decay="cosine",
-        validate_every=5,
+        validate_every=10,
     )
     core = fitting(LEARNED[base.optimizer].Options, output_multiplier=0.1)
     return replace(base, core=core, penalty=_quick_penalty(base), training=training)

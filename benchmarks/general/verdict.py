@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.running.schema import LUCKY, GeneralFacts, GeneralTraining
+from benchmarks.running.schema import EARLY, GeneralFacts, GeneralTraining
 
 MUCH = 0.5
 """A clamp that cuts more of the meta-gradient than this leaves little but signs."""
@@ -18,13 +18,13 @@ def how_it_went(facts: GeneralFacts) -> str | None:
     None where nothing was meta-trained, it failed, or its record is too old to tell.
     """
     training = facts.training
-    if training is None or training.best_loss is None or training.lucky is None:
+    if training is None or training.best_loss is None or training.early is None:
         return None
     last = "diverged" if training.last_loss is None else f"{training.last_loss:.3g}"
-    words = f"{'not converged' if training.lucky else 'converged'}: validation loss {training.best_loss:.3g} at its"
+    words = f"{'not converged' if training.early else 'converged'}: validation loss {training.best_loss:.3g} at its"
     words += f" best (unroll {training.best_unroll:,} of {training.unroll:,}), {last} at last"
-    if training.lucky:
-        words += f", more than {LUCKY - 1:.0%} worse, so that the best is an early, lucky one"
+    if training.early:
+        words += f", more than {EARLY - 1:.0%} worse: an early best, met by luck"
     if training.exploded is not None:
         words += f"; {training.exploded:.0%} of unrolls exploded"
     options = facts.config["training"]
@@ -37,9 +37,9 @@ def how_it_went(facts: GeneralFacts) -> str | None:
 def _changes(training: GeneralTraining, options: dict[str, Any]) -> list[str]:
     """Options that may help, as words of a command line."""
     changes = []
-    if training.lucky and options["truncation"] < options["horizon"]:
+    if training.early and options["truncation"] < options["horizon"]:
         changes.append(f"a --training.truncation above {options['truncation']}")
-    if training.lucky or (training.exploded or 0) > MANY:
+    if training.early or (training.exploded or 0) > MANY:
         changes.append(f"a --training.meta-rate below {options['meta_rate']:g}")
     if (training.clipped or 0) > MUCH and options.get("clip") != "norm":  # Adam cares little for a norm
         changes.append(f"a --training.clamp above {options['clamp']:g}")

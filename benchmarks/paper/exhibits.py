@@ -33,8 +33,8 @@ class Exhibit:
     jobs: Callable[[Seeds], list[Job]]
     """The runs that it shows, for seeds of meta-training."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    figures: tuple[str, ...] = ("curves",)
-    """Kinds of figures that are drawn, of `figures.write.KINDS`."""
+    figures: tuple[str, ...] = ("speed-up", "curves")
+    """Kinds of figures that are drawn, of `reporting.kinds.KINDS`."""
 
     def title(self, name: str, scale: str) -> str:
         """For tables, figures and the page."""
@@ -213,7 +213,7 @@ def figure8_full(seeds: Seeds) -> list[Job]:
 
 
 _THREE = (0, 1, 2)
-_TABLE = ("differences", "curves", "episodes", "smoothness", "cost")
+_TABLE = ("differences", "speed-up", "curves", "episodes", "smoothness", "cost")
 _EXHIBITS: dict[str, dict[str, Exhibit]] = {
     "table1": {
         QUICK: Exhibit("regularizers of SimpleOptimizer, MLP on digits", table1_quick, figures=_TABLE),

@@ -76,13 +76,14 @@ def _forest(panel: Panel) -> dict[str, Any]:
                 "label": section,
                 "y": names,
                 "x": digits([line.mean for line in members]),
-                "low": digits([line.low for line in members]),
-                "high": digits([line.high for line in members]),
+                "low": digits([max(line.low, panel.reach[0]) for line in members]),
+                "high": digits([min(line.high, panel.reach[1]) for line in members]),
                 "filled": [line.decided for line in members],
                 "text": [line.words for line in members],
             }
         )
-    return {"name": panel.title, "x": _axis(panel.x), "y": {"ticks": ticks[::-1]}, "lines": lines}
+    axes = {"x": _axis(panel.x) | {"neutral": panel.neutral, "reach": digits(panel.reach)}, "y": {"ticks": ticks[::-1]}}
+    return {"name": panel.title, **axes, "lines": lines}
 
 
 def digits(values: Any, significant: int = 5) -> list[float | None]:

@@ -8,7 +8,7 @@ from functools import reduce
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import stdtrit
 
 from benchmarks.running.schema import Point, TestRun
 
@@ -53,7 +53,7 @@ def band(curves: Sequence[Curve], confidence: float = 0.95) -> Band:
     if n == 1:
         half = np.full_like(mean, np.nan)
     else:
-        half = stats.t.ppf((1 + confidence) / 2, n - 1) * values.std(axis=0, ddof=1) / np.sqrt(n)
+        half = stdtrit(n - 1, (1 + confidence) / 2) * values.std(axis=0, ddof=1) / np.sqrt(n)
     return Band(x, mean, mean - half, mean + half, n)
 
 

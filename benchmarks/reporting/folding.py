@@ -17,6 +17,7 @@ SHOWN = (
     "test loss",
     "difference",
     "failures",
+    "speed-up",
     "p (Holm)",
     "no larger than",
     "over",

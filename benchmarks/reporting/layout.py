@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
 
 from benchmarks.reporting import wording
 from benchmarks.reporting.claims import CLAIMS, Judgement
-from benchmarks.reporting.compare import Comparison, best_rows
+from benchmarks.reporting.compare import Comparison
 from benchmarks.reporting.crossed.decisions import Verdict
+from benchmarks.reporting.crossed.speedup import SpeedUp
 from benchmarks.reporting.groups import Group
 from benchmarks.reporting.published import published
 from benchmarks.reporting.rows import Row
@@ -29,6 +30,13 @@ class Line:
     """Its paired difference to every other row of its table excludes zero."""
     bar: tuple[float, float, float] | None
     """Lower end, mean and upper end of the interval in % of the table's axis; None without a result."""
+    ratio: SpeedUp | None = None
+    """Over Adam at its best; None where nothing is known."""
+
+    @property
+    def speed_up(self) -> str:
+        """That, in words; empty without one."""
+        return wording.speed_up(self.ratio.ratio, *self.ratio.interval(), self.ratio.bound) if self.ratio else ""
 
     @property
     def paper(self) -> str:
@@ -57,6 +65,11 @@ class Line:
     def remarks(self) -> str:
         """See `wording.remarks`."""
         return wording.remarks(self.row, self.comparison)
+
+    @property
+    def selection(self) -> str:
+        """See `wording.selection`."""
+        return wording.selection(self.row)
 
     @property
     def lost(self) -> str:
@@ -88,11 +101,20 @@ class Table:
         """Whether the paper has a value for any row."""
         return any(line.paper for line in self.lines)
 
+    @property
+    def rated(self) -> bool:
+        """Whether any row has a speed-up."""
+        return any(line.ratio for line in self.lines)
 
-def tables_of(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> list[Table]:
+
+def tables_of(
+    groups: Sequence[Group],
+    comparisons: Sequence[Comparison],
+    ratios: Mapping[tuple[str, ...], SpeedUp],
+    best: Set[tuple[str, ...]],
+) -> list[Table]:
     """A table a group; rows are numbered through in the order of their provenance."""
     by_row = {c.row.key: c for c in comparisons}
-    best = best_rows([row for group in groups for row in group.rows])
     tables, number = [], 0
     for group in groups:
         ends = [end for row in group.rows for end in _ends(row)]
@@ -101,7 +123,7 @@ def tables_of(groups: Sequence[Group], comparisons: Sequence[Comparison]) -> lis
         for row in group.rows:
             bar = tuple(round(4 + 92 * (end - low) / ((high - low) or 1.0), 2) for end in _ends(row))
             placed = (bar[0], bar[1], bar[2]) if bar else None
-            lines.append(Line(number, row, by_row.get(row.key), row.key in best, placed))
+            lines.append(Line(number, row, by_row.get(row.key), row.key in best, placed, ratios.get(row.key)))
             number += 1
         tables.append(Table(group, tuple(lines), low, high))
     return tables

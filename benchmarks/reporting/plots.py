@@ -57,7 +57,7 @@ class Line:
 
 @dataclass(frozen=True)
 class ForestLine:
-    """A paired difference with its interval."""
+    """A paired difference, or a ratio, with its interval."""
 
     section: str
     """On what; lines of one section stand together under it."""
@@ -65,12 +65,13 @@ class ForestLine:
     """Who against whom."""
     mean: float
     low: float
-    """NaN where a single unit gives none."""
+    """NaN where a single unit gives none; 0 of a ratio whose lower end is not known."""
     high: float
+    """Infinite where it is not known."""
     words: str
     """Its numbers."""
     decided: bool
-    """There is a difference: the interval excludes zero, at which it may end."""
+    """There is a difference: the interval excludes none, at which it may end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +92,17 @@ class Panel:
     def range(self) -> tuple[float, float] | None:
         """Of y: all of its lines; a band may leave it."""
         return limits([line.y for line in self.lines], self.y.scale == "log", self.y.ends)
+
+    @property
+    def neutral(self) -> float:
+        """Of a forest: no difference, or the ratio of equals."""
+        return 1.0 if self.x.scale == "log" else 0.0
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """Of x, of a forest: all that is finite, and what is neutral; open ends go as far."""
+        ends = [np.array([line.low, line.mean, line.high, self.neutral]) for line in self.forest]
+        return limits(ends, self.x.scale == "log") or (-1.0, 1.0)
 
     @property
     def floor(self) -> float:

@@ -90,12 +90,18 @@ def _run(record: Record, pool: _Pool) -> list[Any]:
         None if memory is None else round(memory / 1e6),
         measured.interruptions,
         measured.finished,
-        pool(f"{environment.device}, {environment.threads} threads"),
+        pool(_device(record)),
         pool(environment.commit),
         pool(environment.versions),
         pool([_plugin(plugin) for plugin in environment.plugins]),
         record.digest,
     ]
+
+
+def _device(record: Record) -> str:
+    environment, precision = record.facts.environment, record.facts.config.get("precision", "fp32")
+    parts = (environment.device, environment.processor, f"{environment.threads} threads", precision)
+    return ", ".join(filter(None, parts))
 
 
 def _plugin(plugin: Plugin) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ import msgspec
 import numpy as np
 
 from benchmarks.reporting.naming import flat
-from benchmarks.reporting.rows import Row, Trained, group
+from benchmarks.reporting.rows import Row, group
+from benchmarks.reporting.selection import Trained
 from benchmarks.running.identity import config_sha256
 from benchmarks.running.parallel import mapped
 from benchmarks.running.record import Record, find_records, read_record
@@ -151,6 +153,7 @@ def _general(record: Record, facts: GeneralFacts) -> Row:
         values={} if values is None else {seed: values},
         records={seed: record.light()},
         trained=_trained(record, facts, seed),
+        losses={} if losses is None else {seed: losses},
     )
 
 
@@ -159,7 +162,7 @@ class _Slope(msgspec.Struct):
 
 
 class _Validated(msgspec.Struct):
-    """Of the details of a general run, what rows know."""
+    """Of the details of a general run, what the facts of older ones lack."""
 
     validation: Sequence[Point] = []
     smoothness: _Slope | None = None
@@ -168,13 +171,18 @@ class _Validated(msgspec.Struct):
 def _trained(record: Record, facts: GeneralFacts, seed: int) -> dict[int, Trained]:
     if facts.config["core"] is None:
         return {}
-    details = record.details_as(_Validated)
-    best = facts.training.best_loss if facts.training is not None else None
-    last = None
-    if details.validation:
-        loss = details.validation[-1].get("loss")
-        last = float("inf") if loss is None else loss
-    return {seed: Trained(details.smoothness.lipschitz if details.smoothness else None, best, last)}
+    training, lipschitz = facts.training, facts.lipschitz
+    if lipschitz is not None and training is not None and training.clipped is not None:
+        known, last = True, training.last_loss
+    else:
+        details = record.details_as(_Validated)
+        lipschitz = details.smoothness.lipschitz if details.smoothness else None
+        known, last = bool(details.validation), details.validation[-1].get("loss") if details.validation else None
+    last = math.inf if known and last is None else last
+    if training is None:  # meta-trained elsewhere
+        return {seed: Trained(lipschitz, None, last)}
+    best = training.best_loss
+    return {seed: Trained(lipschitz, best, last, training.best_unroll, training.exploded, training.clipped)}
 
 
 def _final(runs: Sequence[TestRun], curve: Callable[[TestRun], Sequence[float] | None]) -> np.ndarray | None:

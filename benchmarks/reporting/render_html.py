@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from plotly.offline import get_plotlyjs
 from benchmarks.reporting import wording
 from benchmarks.reporting.charts import charts_of
 from benchmarks.reporting.claims import Judgement
-from benchmarks.reporting.compare import DEFAULT_MARGINS, Comparison, Margins
+from benchmarks.reporting.compare import DEFAULT_MARGINS, Comparison, Margins, best_rows
+from benchmarks.reporting.crossed.speedup import SpeedUp
 from benchmarks.reporting.groups import Group
 from benchmarks.reporting.layout import cards_of, not_judged, scales_of, tables_of, tally
 from benchmarks.reporting.plots import Plot
@@ -28,6 +29,8 @@ def to_html(
     note: str = "",
     title: str = "",
     margins: Margins = DEFAULT_MARGINS,
+    ratios: Mapping[tuple[str, ...], SpeedUp] | None = None,
+    best: Set[tuple[str, ...]] | None = None,
 ) -> str:
     """Verdicts first, then tables, charts, and the provenance of every row. Equal records give equal text.
 
@@ -39,7 +42,11 @@ def to_html(
         note: what of the groups is not drawn.
         title: of the page; a general one where empty.
         margins: by which comparisons were judged.
+        ratios: of `speedups.speed_ups`; none where None.
+        best: of `compare.best_rows`; made where None.
     """
+    if best is None:
+        best = best_rows([row for group in groups for row in group.rows])
     charts = charts_of(plots)
     cards = cards_of(judgements)
     context: dict[str, Any] = {
@@ -49,7 +56,7 @@ def to_html(
         "tally": tally(judgements),
         "not_judged": not_judged(cards),
         "scales": scales_of(cards),
-        "tables": tables_of(groups, comparisons),
+        "tables": tables_of(groups, comparisons, ratios or {}, best),
         "charts": charts,
         "note": note,
         "options": _options(groups),

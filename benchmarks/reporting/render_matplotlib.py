@@ -211,13 +211,14 @@ def _with_headings(lines: Sequence[ForestLine]) -> list[ForestLine | str]:
 
 
 def _forest(axes: Axes, panel: Panel) -> None:
-    """A line a difference, beside the line of none; filled where the interval excludes zero."""
-    lines = _with_headings(panel.forest)
-    axes.axvline(0, color="black", linewidth=1)
+    """A line a difference, beside the line of none; filled where the interval excludes that."""
+    lines, reach = _with_headings(panel.forest), panel.reach
+    axes.axvline(panel.neutral, color="black", linewidth=1)
     for place, line in enumerate(lines):
         if isinstance(line, ForestLine):
-            if np.isfinite([line.low, line.high]).all():
-                axes.plot([line.low, line.high], [place, place], color=_INK, linewidth=1.6, solid_capstyle="butt")
+            if not np.isnan(line.low):
+                ends = np.clip([line.low, line.high], *reach)
+                axes.plot(ends, [place, place], color=_INK, linewidth=1.6, solid_capstyle="butt")
             face = _INK if line.decided else "white"
             axes.plot(line.mean, place, marker="s", markersize=6, color=_INK, markerfacecolor=face)
     axes.set_yticks(range(len(lines)), [line if isinstance(line, str) else f"{line.label}  " for line in lines])
@@ -231,7 +232,7 @@ def _forest(axes: Axes, panel: Panel) -> None:
         side.set_ylim(len(lines) - 0.4, -0.6)
         side.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
-    bounds = limits([np.array([line.low, line.mean, line.high, 0.0]) for line in panel.forest], log=False)
-    if bounds:
-        axes.set_xlim(*bounds)
+    axes.set_xlim(*reach)
+    if panel.x.scale == "log":
+        log_scale(axes, "x")
     axes.set_xlabel(panel.x.title)

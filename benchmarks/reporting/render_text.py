@@ -27,6 +27,8 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "`": r"\textasciigrave{}",
     "±": r"$\pm$",
     "×": r"$\times$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
 }
 
 
@@ -46,28 +48,35 @@ def _one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def to_text(frame: pd.DataFrame, width: int | None = None, title: str = "") -> str:
+def to_text(frame: pd.DataFrame, width: int | None = None, title: str = "", selection: bool = False) -> str:
     """The frame of `tables.to_frame` as Markdown tables, which read well on a terminal too.
 
     Args:
         frame: its numbers.
         width: of the terminal; None: lines are as long as they need to be.
         title: of all rows as one table; empty: the tables in which they stand.
+        selection: whether there are columns of how optimizers were selected.
     """
     if frame.empty:
         return "no records"
     tables = [(title, frame)] if title else _tables(frame)
-    return "\n\n".join(f"### {escape_markdown(name)}\n\n{_markdown(table, width)}" for name, table in tables)
+    texts = ((name, folding.table(_cells(t, escape_markdown, "**{}**".format, selection), width)) for name, t in tables)
+    return "\n\n".join(f"### {escape_markdown(name)}\n\n{text}" for name, text in texts)
 
 
-def to_latex(frame: pd.DataFrame) -> str:
-    """The frame as LaTeX tables of no packages, to be \\input where they shall stand."""
-    return "\n".join(_latex(title, table) for title, table in _tables(frame))
+def to_latex(frame: pd.DataFrame, selection: bool = False) -> str:
+    """The frame as LaTeX tables of no packages, to be \\input where they shall stand; `selection` as in `to_text`."""
+    return "\n".join(_latex(title, table, selection) for title, table in _tables(frame))
 
 
-def notes_text(margins: Margins, width: int | None = None) -> str:
-    """How the tables are to be read."""
-    notes = wording.notes(margins)
+def notes_text(frame: pd.DataFrame, margins: Margins, width: int | None = None) -> str:
+    """How the tables of a frame are to be read, with what only some tables need."""
+    some = not frame.empty
+    notes = wording.notes(
+        margins,
+        speed_ups=some and bool(frame["speed_up"].notna().any()),
+        one_model=some and bool(frame["one_model"].any()),
+    )
     return notes if width is None else folding.lines(" ".join(notes.split()), width)
 
 
@@ -92,28 +101,37 @@ def _tables(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(title_of(key), tables[key]) for key in keys]
 
 
-def _markdown(table: pd.DataFrame, width: int | None) -> str:
-    return folding.table(_cells(table, escape_markdown, "**{}**".format), width)
-
-
-def _latex(title: str, table: pd.DataFrame) -> str:
-    cells = _cells(table, escape_latex, r"\textbf{{{}}}".format)
+def _latex(title: str, table: pd.DataFrame, selection: bool) -> str:
+    cells = _cells(table, escape_latex, r"\textbf{{{}}}".format, selection)
     lines = [" & ".join(line) + r" \\" for line in cells.to_numpy()]
     head = " & ".join(escape_latex(name) for name in cells.columns) + r" \\"
     parts = [r"\begin{table}", rf"\caption{{{escape_latex(title)}}}", rf"\begin{{tabular}}{{{'l' * cells.shape[1]}}}"]
     return "\n".join([*parts, r"\hline", head, r"\hline", *lines, r"\hline", r"\end{tabular}", r"\end{table}", ""])
 
 
-def _cells(table: pd.DataFrame, escape: Callable[[str], str], bold: Callable[[str], str]) -> pd.DataFrame:
+def _cells(
+    table: pd.DataFrame, escape: Callable[[str], str], bold: Callable[[str], str], selection: bool
+) -> pd.DataFrame:
     lines = []
     for line in table.to_dict("records"):
-        cells = {name: escape(text) for name, text in _texts(line).items()}
+        texts = _texts(line) | (_selection(line) if selection else {})
+        cells = {name: escape(text) for name, text in texts.items()}
         if line["best"]:
             value = "accuracy (%)" if line["metric"] == "accuracy" else "test loss"
             cells[value] = bold(cells[value])
         lines.append(cells)
     cells = pd.DataFrame(lines)
     return cells.filter(items=[name for name in cells.columns if any(cells[name])])
+
+
+def _selection(line: dict[str, Any]) -> dict[str, str]:
+    return {
+        "exploded (%)": wording.share(line["exploded"]),
+        "clipped (%)": wording.share(line["clipped"]),
+        "best unroll": wording.unroll(line["best_unroll"]),
+        "validation, best": wording.number(line["best_loss"], "loss"),
+        "validation, last": wording.last_loss(line["last_loss"]),
+    }
 
 
 def _texts(line: dict[str, Any]) -> dict[str, str]:
@@ -140,6 +158,7 @@ def _texts(line: dict[str, Any]) -> dict[str, str]:
         "p (Holm)": wording.p_value(line["holm"]),
         "no larger than": wording.bound(line["no_larger_than"], line["equivalent"], metric),
         "more": wording.more(line["more_seeds"], line["more_problems"], line["problem"]),
+        "speed-up": wording.speed_up(*(line[f"speed_up{name}"] for name in ("", "_low", "_high", "_bound"))),
         "failures": wording.lost(line["failed"], line["diverged"]),
         "remarks": line["remarks"],
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,30 +12,12 @@ import numpy as np
 from benchmarks.reporting.crossed.analysis import Analysis, mean_of
 from benchmarks.reporting.crossed.missing import worst_case
 from benchmarks.reporting.naming import apart, flat, label
+from benchmarks.reporting.selection import Selection, Trained, selection_of
 from benchmarks.reporting.style import LineStyle, line_style
 from benchmarks.running.record import Record
 
 _HASHED = ("transfer.config_sha256",)
 """Options that nobody can read; they are among `Row.hashes`."""
-EARLY = 1.1
-"""Last over best validation loss beyond which the best optimizer of a meta-training is an early lucky one."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What the meta-training of one seed left behind, of the general track; None where it is not known."""
-
-    lipschitz: float | None
-    """Largest slope of its updates around zero, of the optimizer that validated best."""
-    best: float | None
-    """Its loss on validation."""
-    last: float | None
-    """That of the last optimizer; infinite where it diverged."""
-
-    @property
-    def early(self) -> bool:
-        """The last optimizer is more than 10 % worse than the best, or diverged."""
-        return self.best is not None and self.last is not None and self.last > EARLY * self.best
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +55,8 @@ class Row:
     """By seed; failed ones too."""
     trained: Mapping[int, Trained]
     """By seed; empty where nothing is known."""
+    losses: Mapping[int, np.ndarray] = field(default_factory=dict)
+    """As `values`, the final test losses of the general track; empty of the other."""
     settings: str = ""
     """What tells it apart from rows of the same labels."""
     local_settings: str = ""
@@ -138,27 +122,36 @@ class Row:
 
     @property
     def early(self) -> int:
-        """Number of seeds whose best optimizer is an early lucky one."""
+        """Number of seeds whose best optimizer is an early one."""
         return sum(trained.early for trained in self.trained.values())
+
+    @cached_property
+    def selection(self) -> Selection | None:
+        """How its optimizers were selected; None where nothing is known."""
+        return selection_of(self.trained.values())
 
     @property
     def computed(self) -> dict[str, tuple[str, ...]]:
-        """What runs must share to be one run but for rounding: all values of each."""
+        """What runs must share to be one run but for rounding: all known values of each."""
         environments = [record.facts.environment for record in self.records.values()]
         found = {
             "threads": {str(environment.threads) for environment in environments},
             "device": {environment.device for environment in environments},
+            "processor": {environment.processor for environment in environments} - {""},
+            "precision": {str(self.config.get("precision", "fp32"))},
         }
         return {name: tuple(sorted(values)) for name, values in found.items()}
 
-    def table(self, seeds: Iterable[int] | None = None) -> np.ndarray:
+    def table(self, seeds: Iterable[int] | None = None, values: Mapping[int, np.ndarray] | None = None) -> np.ndarray:
         """Values [seeds, problems], [problems] of a hand-designed optimizer; NaN where there is none.
 
         Args:
             seeds: of the rows of the table; those of failed runs have no value. None: all.
+            values: by seed; None: those of the row.
         """
-        empty = np.full(max(map(len, self.values.values()), default=1), np.nan)
-        rows = {seed: np.concatenate([values, empty[len(values) :]]) for seed, values in self.values.items()}
+        values = self.values if values is None else values
+        empty = np.full(max(map(len, values.values()), default=1), np.nan)
+        rows = {seed: np.concatenate([found, empty[len(found) :]]) for seed, found in values.items()}
         if self.hand_designed:
             return next(iter(rows.values()), empty)
         return np.array([rows.get(seed, empty) for seed in (self.records if seeds is None else seeds)])
@@ -228,4 +221,5 @@ def _joined(members: list[Row]) -> Row:
     values = {seed: values for run in members for seed, values in run.values.items()}
     records = {seed: record for run in members for seed, record in run.records.items()}
     trained = {seed: found for run in members for seed, found in run.trained.items()}
-    return replace(first, values=values, records=records, trained=trained)
+    losses = {seed: found for run in members for seed, found in run.losses.items()}
+    return replace(first, values=values, records=records, trained=trained, losses=losses)

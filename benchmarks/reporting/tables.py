@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,11 @@ from benchmarks.reporting import wording
 from benchmarks.reporting.claims import compare
 from benchmarks.reporting.compare import Comparison, best_rows
 from benchmarks.reporting.crossed.analysis import Analysis
+from benchmarks.reporting.crossed.speedup import SpeedUp
 from benchmarks.reporting.published import published, table_of
 from benchmarks.reporting.rows import Row
+from benchmarks.reporting.selection import Selection
+from benchmarks.reporting.speedups import speed_ups
 from fewshot.errors import InputError, one_of
 
 COLUMNS = ("dataset", "task", "source", "way", "shot", "method", "regularizer")
@@ -22,7 +26,11 @@ FILTERS = ("table", "track", *COLUMNS, "metric")
 
 
 def to_frame(
-    rows: Sequence[Row], comparisons: Sequence[Comparison] | None = None, components: bool = False
+    rows: Sequence[Row],
+    comparisons: Sequence[Comparison] | None = None,
+    components: bool = False,
+    ratios: Mapping[tuple[str, ...], SpeedUp] | None = None,
+    best: Set[tuple[str, ...]] | None = None,
 ) -> pd.DataFrame:
     """The numbers of a table, a line a row, in the order of `rows`; NaN or "" where there is none.
 
@@ -31,21 +39,25 @@ def to_frame(
     problems, seeds, failed, diverged; worst and worst_half_width, where runs without a value count as the worst; paper
     and paper_spread, as published; difference to the plain partner, its simultaneous interval from low to high,
     difference_over, worst_difference, p, holm, family that this is corrected over (a claim or a table), no_larger_than,
-    equivalent, more_seeds and more_problems (see `Comparison`); with `components` the standard deviations sd_seeds,
-    sd_problems and sd_rest; best; settings, which tells apart rows of equal labels; remarks. Accuracies are in %,
-    differences in percentage points.
+    equivalent, more_seeds and more_problems (see `Comparison`); speed_up over Adam at its best, from speed_up_low to
+    speed_up_high (0 and infinity where that end is open), speed_up_bound (see `SpeedUp.bound`), and speed_up_unreached,
+    the test runs whose loss Adam never has; exploded, clipped, best_unroll, best_loss and last_loss (see `Selection`);
+    with `components` the standard deviations sd_seeds, sd_problems and sd_rest; best; settings, which tells apart rows
+    of equal labels; remarks. Accuracies are in %, differences in percentage points.
 
     Args:
         rows: of `read.load`.
         comparisons: of `claims.compare`; made where None.
         components: whether there are columns of them.
+        ratios: of `speedups.speed_ups`; made where None.
+        best: of `compare.best_rows`; made where None.
     """
     found = {c.row.key: c for c in (compare(rows) if comparisons is None else comparisons)}
-    best = best_rows(rows)
+    best, ratios = best_rows(rows) if best is None else best, speed_ups(rows) if ratios is None else ratios
     lines = []
     for row in rows:
         comparison = found.get(row.key)
-        line = {**_numbers(row), **_comparison(comparison)}
+        line = {**_numbers(row), **_comparison(comparison), **_speed_up(ratios.get(row.key)), **_selection(row)}
         line |= _components(row.analysis) if components else {}
         remarks = wording.remarks(row, comparison)
         lines.append({**line, "best": row.key in best, "settings": row.settings, "remarks": remarks})
@@ -113,6 +125,22 @@ def _comparison(comparison: Comparison | None) -> dict[str, Any]:
         "difference_over": wording.sample(contrast.main, comparison.row.problem),
         "family": comparison.pair.family,
         "equivalent": decision.equivalent,
+    }
+
+
+def _selection(row: Row) -> dict[str, float]:
+    found = row.selection
+    return {f.name: np.nan if found is None else getattr(found, f.name) for f in fields(Selection)}
+
+
+def _speed_up(found: SpeedUp | None) -> dict[str, Any]:
+    low, high = (np.nan, np.nan) if found is None else found.interval()
+    return {
+        "speed_up": np.nan if found is None else found.ratio,
+        "speed_up_low": low,
+        "speed_up_high": high,
+        "speed_up_bound": "" if found is None else found.bound,
+        "speed_up_unreached": np.nan if found is None else found.censored,
     }
 
 

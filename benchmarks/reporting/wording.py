@@ -33,10 +33,29 @@ value of all; a difference is decided only where both agree. "Early best": the l
 meta-trainings was more than 10 % worse on validation than the best, which is tested. docs/tables.md says more."""
 
 
-def notes(margins: Margins) -> str:
-    """How tables are to be read."""
+SPEED_UPS = """\
+Speed-up: how many times as many steps Adam needs for the same final test loss, with the best rate of its grid for every
+problem and step; mean ratio over seeds and test problems with the ends of its 95 % interval. "≥": a bound, since Adam
+never has the loss of some runs in as many steps as it was run for, and they count as its last step; "≤": it has it at
+its first recorded step; "?": both."""
+
+
+_ONE_MODEL = """\
+One trained model: the number of threads and the order of summation alone move its result, by as much as
+docs/statistics.md says under "Re-runs"; no smaller difference of single seeds means anything."""
+
+
+def notes(margins: Margins, speed_ups: bool = False, one_model: bool = False) -> str:
+    """How tables are to be read.
+
+    Args:
+        margins: of what is practically nothing.
+        speed_ups: there is a column of them.
+        one_model: there are rows of a single seed.
+    """
     unit = "point" if margins.points == 1 else "points"
-    return _NOTES.format(points=margins.points, unit=unit, relative=100 * margins.relative)
+    general = _NOTES.format(points=margins.points, unit=unit, relative=100 * margins.relative)
+    return "\n".join([general, *[_ONE_MODEL] * one_model, *[SPEED_UPS] * speed_ups])
 
 
 def number(value: float, metric: str, sign: str = "") -> str:
@@ -95,6 +114,15 @@ def _rounded_up(value: float, metric: str) -> str:
     return number(math.ceil(round(value * 10.0**digits, 6)) / 10.0**digits, metric)
 
 
+def speed_up(ratio: float, low: float, high: float, bound: str) -> str:
+    """A ratio with the ends of its interval; a bound, and the end that it has, where it is one; empty without one."""
+    if math.isnan(ratio) or bound == "unknown":
+        return "" if math.isnan(ratio) else "?"
+    sign = {"at least": "≥ ", "at most": "≤ "}.get(bound, "")
+    known = [f"{sign}{end:.3g}" for end in (low, high) if 0 < end < math.inf]
+    return f"{sign}{ratio:.3g} ({' to '.join(known) or '?'})"
+
+
 def more(seeds: float, problems: float, problem: str) -> str:
     """What would decide a difference; empty where that cannot be told."""
     known = [(n, unit) for n, unit in ((seeds, "seeds"), (problems, problem)) if not math.isnan(n)]
@@ -116,6 +144,35 @@ def lost(failed: int, diverged: int) -> str:
     return ", ".join(f"{n} {what}" for n, what in ((failed, "failed"), (diverged, "diverged")) if n)
 
 
+def share(percent: float) -> str:
+    """Of something, in %; empty where it is not known."""
+    return "" if math.isnan(percent) else f"{percent:.3g}"
+
+
+def unroll(number: float) -> str:
+    """Of meta-training; empty where it is not known."""
+    return "" if math.isnan(number) else f"{number:,.0f}"
+
+
+def last_loss(value: float) -> str:
+    """On validation; empty where it is not known."""
+    return "diverged" if math.isinf(value) else number(value, "loss")
+
+
+def selection(row: Row) -> str:
+    """How its optimizers were selected; empty where nothing is known."""
+    found = row.selection
+    if found is None:
+        return ""
+    parts = []
+    if (at := unroll(found.best_unroll)) and not math.isnan(found.best_loss):
+        last = f", at last {last_loss(found.last_loss)}" if not math.isnan(found.last_loss) else ""
+        parts.append(f"selected at unroll {at}: validation loss {number(found.best_loss, 'loss')}{last}")
+    shares = ((found.exploded, "of unrolls exploded"), (found.clipped, "of the meta-gradient clipped"))
+    parts += [f"{share(percent)} % {what}" for percent, what in shares if not math.isnan(percent)]
+    return "; ".join(parts)
+
+
 def remarks(row: Row, comparison: Comparison | None) -> str:
     """What a reader has to know of a row, and of its difference, beyond their numbers; empty where nothing is."""
     found = [f"runs differ in {name} ({', '.join(values)})" for name, values in row.computed.items() if len(values) > 1]
@@ -130,7 +187,7 @@ def unlike(comparison: Comparison) -> str:
     parts = [
         f"{name} {', '.join(mine[name])} against {', '.join(others[name])}"
         for name in mine
-        if mine[name] != others[name]
+        if mine[name] and others[name] and mine[name] != others[name]
     ]
     return f"computed with {'; '.join(parts)}" if parts else ""
 

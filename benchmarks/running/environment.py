@@ -1,4 +1,4 @@
-"""What a run ran on: versions, commit, memory."""
+"""What a run ran on: versions, processor, commit, memory."""
 
 from __future__ import annotations
 
@@ -20,6 +20,16 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return there
+
+
+def processor() -> str:
+    """Name of the processor; its architecture where the system tells no more."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):  # not Linux, or one that names none
+        name = platform.processor()
+    return name or platform.machine()
 
 
 def commit() -> str | None:

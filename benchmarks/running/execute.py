@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.running.command import Execution, MetaTrainingExecution
 from benchmarks.running.device import device_name
-from benchmarks.running.environment import commit, peak_memory, versions
+from benchmarks.running.environment import commit, peak_memory, processor, versions
 from benchmarks.running.record import RECORD_NAME, Record, read_record
 from benchmarks.running.schema import DatasetFacts, Environment, Measured
 from benchmarks.running.validation import Validation, read_validation, validation_path
@@ -131,6 +131,7 @@ def environment(device: torch.device, used: Iterable[tuple[Registry[Any], str]])
         device=device_name(device),
         threads=torch.get_num_threads(),
         plugins=plugins,
+        processor=processor(),
     )
 
 

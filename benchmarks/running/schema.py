@@ -14,8 +14,14 @@ import numpy as np
 
 from fewshot.registry import Plugin
 
-LUCKY = 1.1
-"""A last optimizer with so many times the validation loss of the best one makes that a lucky one."""
+EARLY = 1.1
+"""Last over best validation loss beyond which the best optimizer of a meta-training is an early one, met by luck."""
+
+
+def is_early(best: float, last: float) -> bool:
+    """Whether an optimizer with the loss `best` on validation is an early one, with `last` at the end: infinite where
+    that diverged."""
+    return last > EARLY * best
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -48,6 +54,8 @@ class Environment(Part, frozen=True):
     threads: int
     plugins: tuple[Plugin, ...] = ()
     """Plug-ins that brought something which the run used."""
+    processor: str = ""
+    """Its name; "" in older records."""
 
 
 class DatasetFacts(Part, frozen=True, omit_defaults=True):
@@ -272,12 +280,24 @@ class GeneralTraining(Part, frozen=True):
     """Share of the meta-gradient that clipping cut: of its elements, or of meta-steps whose norm was too large."""
 
     @property
-    def lucky(self) -> bool | None:
-        """Whether the best optimizer is an early, lucky one: the last is more than 10 % worse, or diverged; None
-        where that was not recorded."""
+    def early(self) -> bool | None:
+        """Whether the best optimizer is an early one; None where that was not recorded."""
         if self.clipped is None or self.best_loss is None:
             return None
-        return self.last_loss is None or self.last_loss > LUCKY * self.best_loss
+        return is_early(self.best_loss, float("inf") if self.last_loss is None else self.last_loss)
+
+
+class TrajectoryFacts(Part, frozen=True):
+    """How smooth a learned optimizer is at states of trajectories that it takes; a number for each test problem."""
+
+    steps: int
+    """Of each trajectory."""
+    penalty: list[float]
+    """R of Eq. 3 at a radius of 1, the mean over steps and weights."""
+    slope: list[float]
+    """The mean over steps and weights of the l1 norm of ∂u/∂s."""
+    lipschitz: list[float]
+    """The largest of those slopes."""
 
 
 class GeneralFacts(RunFacts, frozen=True, tag_field="track", tag="general"):
@@ -293,6 +313,9 @@ class GeneralFacts(RunFacts, frozen=True, tag_field="track", tag="general"):
     """Learning rate of a hand-designed optimizer, chosen on validation."""
     lipschitz: float | None = None
     """Of a learned optimizer, its largest slope around zero; None as `details.smoothness`."""
+    trajectory: TrajectoryFacts | None = None
+    """Of a learned optimizer, the best one of its meta-training; None where a trajectory is not finite, and in records
+    from before it was measured."""
 
 
 class PretrainingTraining(Part, frozen=True):

@@ -1,4 +1,4 @@
-"""How fast the suite is here: `python -m benchmarks.speed MEASUREMENT`, such as sampling, meta-lstm, sib or report."""
+"""How fast the suite is here, and how far it repeats itself: `python -m benchmarks.speed MEASUREMENT`, such as sib."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from benchmarks.speed.general import TogetherSpeed, UnrollSpeed, measure_togethe
 from benchmarks.speed.meta_lstm import MetaLSTMSpeed, measure_meta_lstm
 from benchmarks.speed.optimizers import Cores, DropIn, measure_cores, measure_drop_in
 from benchmarks.speed.report import ReportSpeed, measure_report
+from benchmarks.speed.rerun import RerunSpread, measure_rerun_spread
 from benchmarks.speed.sampling import Sampling, measure_sampling
 from benchmarks.speed.sib import ExtractionSpeed, SIBSpeed, measure_extraction, measure_sib
 from fewshot.console import run_command, say
@@ -29,6 +30,7 @@ MEASUREMENTS: dict[str, tuple[type, Callable[[Any], pd.DataFrame]]] = {
     "cores": (Cores, measure_cores),
     "drop-in": (DropIn, measure_drop_in),
     "report": (ReportSpeed, measure_report),
+    "rerun-spread": (RerunSpread, measure_rerun_spread),
 }
 """By name: options, and what measures."""
 

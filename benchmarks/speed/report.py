@@ -159,7 +159,10 @@ def _general(generator: np.random.Generator, group: int, regularizer: str, seed:
     facts = GeneralFacts(
         **_common(config, seed, task),
         protocol=ProtocolFacts(**size, batch_size=128, task_facts={}, sha256=config_sha256({"task": task})),
-        training=GeneralTraining(unroll=1000, skipped=0, best_unroll=900, best_loss=0.3),
+        training=GeneralTraining(
+            unroll=1000, skipped=0, best_unroll=900, best_loss=0.3, last_loss=0.31, exploded=0.1, clipped=0.5
+        ),
+        lipschitz=0.5,
     )
     best, last = (TestedOptimizer(unroll=900, runs=[_training(generator, i) for i in range(5)]) for _ in range(2))
     details = GeneralDetails(curve=_curve(generator, "unroll"))

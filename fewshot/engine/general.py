@@ -19,10 +19,11 @@ from fewshot.engine.curriculum import Curriculum
 from fewshot.engine.few_shot import MetaTrainingFailed
 from fewshot.engine.imitation import Imitation
 from fewshot.engine.loop import Outcome, Progress, Trainer
+from fewshot.engine.pes import PersistentUnroll
 from fewshot.engine.unroll import Truncation, Unroll, step_weights
 from fewshot.engine.unroll_options import UnrollOptions
 from fewshot.general.evaluate import final_losses
-from fewshot.general.stepping import LearnedStepper
+from fewshot.general.stepping import LearnedStepper, StepperFactory
 from fewshot.general.tasks import Problem
 from fewshot.general.variation import varied
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
@@ -125,11 +126,9 @@ class UnrollTrainer(Trainer):
             group["lr"] = options.meta_rate_at(index)
         problems = [self._problem(derive(self.seed, "problem", index, i)) for i in range(options.meta_batch)]
         seed = derive(self.seed, "unroll", index)
-        of_core = (self.core, self.regularizer, problems, seed, options.judged_on, options.recompute)
-        of_core += options.objective, options.loss_cap
         imitates = options.imitation.decide(derive(self.seed, "imitation", index))
         horizon = options.horizon_at(derive(self.seed, "horizon", index), self.curriculum.horizons[self._stage])
-        unroll = Imitation(*of_core, teacher=options.imitation.start(horizon)) if imitates else Unroll(*of_core)
+        unroll = self._unroll(problems, seed, options.imitation.start(horizon) if imitates else None)
         parts = []  # without their graphs
         for k in range(horizon // options.truncation):
             part = unroll.truncation(
@@ -144,6 +143,16 @@ class UnrollTrainer(Trainer):
             return Outcome({"distance": mean, "penalty": penalty})
         lost = {} if options.loss_cap == math.inf else {"lost": float(unroll.lost)}
         return Outcome({"loss": mean, "penalty": penalty, "final_loss": final, **lost})
+
+    def _unroll(self, problems: list[Problem], seed: int, teacher: StepperFactory | None) -> Unroll | PersistentUnroll:
+        options = self.options
+        what = self.core, self.regularizer, problems, seed, options.judged_on
+        how = {"objective": options.objective, "loss_cap": options.loss_cap}
+        if teacher is not None:
+            return Imitation(*what, options.recompute, **how, teacher=teacher)
+        if options.estimator == "pes":
+            return PersistentUnroll(*what, **how, perturbation=options.perturbation)
+        return Unroll(*what, options.recompute, options.second_order, **how)
 
     def _problem(self, seed: int) -> Problem:
         return varied(self.problem(seed), self.options.variation, derive(seed, "variation"))
@@ -185,7 +194,8 @@ class UnrollTrainer(Trainer):
 
     def losses(self) -> list[float]:
         """Final loss of the optimizer as it is on each validation problem; infinite where it diverged."""
-        return final_losses(self.validation, lambda w: LearnedStepper(self.core, w), self.validated_at)
+        sizes = self.validation[0].sizes()
+        return final_losses(self.validation, lambda w: LearnedStepper(self.core, w, sizes), self.validated_at)
 
     @property
     def validated_at(self) -> int:

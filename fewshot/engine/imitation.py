@@ -75,7 +75,5 @@ class Imitation(Unroll):
             penalties.append(penalty.detach())
             self.weights = taught
             self.step += 1
-        own = core_penalty(self.core, self.regularizer)
-        return Truncation(
-            total + len(step_weights) * own, torch.stack(distances), torch.stack(penalties) + own.detach()
-        )
+        total = total + len(step_weights) * (own := core_penalty(self.core, self.regularizer))
+        return Truncation(total, total.detach(), torch.stack(distances), torch.stack(penalties) + own.detach())

@@ -1,8 +1,9 @@
 """One training of several networks at once by a learned optimizer, in truncations with a meta-gradient each.
 
-First order throughout: the gradient that a core sees is a constant. Therefore ∇ℓ at every weight vector can be taken
+First order, the gradient that a core sees is a constant. Therefore ∇ℓ at every weight vector can be taken
 at once, on detached weights, and the meta-gradient of Σ w_t ℓ(θ_t) is that of Σ w_t ⟨∇ℓ(θ_t), θ_t⟩ with ∇ℓ constant: no
-graph of a network is ever kept, only the core's, through one truncation.
+graph of a network is ever kept, only the core's, through one truncation. Second order, there is one graph of networks
+and core through a truncation, and the meta-gradient is that of the truncation as it is.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fewshot.general.stepping import loss_and_gradient
 from fewshot.general.tasks import Problem
+from fewshot.optimizers.blocks import lengths
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
 from fewshot.optimizers.core import Hidden
 from fewshot.optimizers.observe import Memory
@@ -60,6 +62,8 @@ class Truncation(NamedTuple):
 
     surrogate: Tensor
     """Has the meta-gradient of the truncation's objective; its value means nothing."""
+    objective: Tensor
+    """Value of that, a scalar without graph: Σ w_t (ℓ_t + λ R_t), or with ln ℓ_t; a lost network counts as the cap."""
     loss: Tensor
     """Mean loss after each step, over networks, of lost ones the cap: [T], no graph."""
     penalty: Tensor
@@ -80,6 +84,8 @@ class Unroll:
     recompute: bool = False
     """Recompute the core's inner steps in the backward pass instead of keeping them: slower, in less memory."""
 
+    second_order: bool = False
+    """Differentiate what the core sees, too: how a step changes the gradients of the steps after it."""
     objective: Objective = "plain"
     """Of each network: Σ w_t ℓ_t, or Σ w_t ln ℓ_t."""
     loss_cap: float = math.inf
@@ -90,8 +96,8 @@ class Unroll:
     def __post_init__(self) -> None:
         self.step = 0
         self.weights = torch.stack([problem.init() for problem in self.problems])
-        self.memory: Memory = self.core.features.init(self.weights)
-        self.hidden: Hidden = self.core.init_hidden(self.weights.numel())
+        self._lengths = lengths(self.weights, self.problems[0].sizes())
+        self.memory, self.hidden = self._no_memory(self.weights)
         self._gradient: Tensor | None = None
         self._batches: tuple[int, list[Any]] = (-1, [])
         self._start, self._cap = self.weights, torch.empty(0)
@@ -110,33 +116,51 @@ class Unroll:
     def _truncation(self, step_weights: Sequence[float]) -> Truncation:
         self._detach()
         self._replace_lost()
-        surrogate, losses, penalties = self.weights.new_zeros(()), [], []
+        surrogate = objective = self.weights.new_zeros(())
+        losses, penalties = [], []
         for step_weight in step_weights:
             penalty = self._advance(self._observed())
             loss, slope = self._capped_losses(self.step + (self.judged_on == "next"))
             self._gradient = slope if self.judged_on == "next" else None
             # the mean over networks, as everywhere: a larger meta-batch is a better estimate of the same
-            pull = (self._outer_slope(loss, slope) * self.weights).sum() / len(self.problems)
+            value = pull = self._outer(loss).mean()
+            if not self.second_order:
+                pull = (self._outer_slope(loss, slope) * self.weights).sum() / len(self.problems)
             surrogate = surrogate + step_weight * (pull + penalty)
-            losses.append(loss.mean())
+            objective = objective + step_weight * (value + penalty).detach()
+            losses.append(loss.mean().detach())
             penalties.append(penalty.detach())
             self.step += 1
         self.lost = self.lost + (~self._alive).sum()
         own = core_penalty(self.core, self.regularizer)
         return Truncation(
-            surrogate + sum(step_weights) * own, torch.stack(losses), torch.stack(penalties) + own.detach()
+            surrogate + sum(step_weights) * own,
+            objective + sum(step_weights) * own.detach(),
+            torch.stack(losses),
+            torch.stack(penalties) + own.detach(),
         )
+
+    def give_up(self) -> None:
+        """Count every network as lost: all start afresh with the next truncation, if there is a loss cap."""
+        self._alive = torch.zeros_like(self._alive)
 
     def _observed(self) -> Tensor:
         """The gradient [tasks, P] at the current weights on the step's batch."""
         return self._capped_losses(self.step)[1] if self._gradient is None else self._gradient
 
+    def _outer(self, loss: Tensor) -> Tensor:
+        """What the weights w_t weight, for losses [tasks]; NaN where a logarithm has no value."""
+        return loss if self.objective == "plain" else self._positive(loss).log()
+
     def _outer_slope(self, loss: Tensor, slope: Tensor) -> Tensor:
         """Of the objective, [tasks, P], for losses [tasks] and their gradients; NaN where a logarithm has none."""
         if self.objective == "plain":
             return slope
-        inner = loss.clamp_min(torch.finfo(loss.dtype).tiny).masked_fill(loss < 0, math.nan)  # ∇ℓ is 0 where ℓ is
-        return slope / inner.unsqueeze(-1)
+        return slope / self._positive(loss).unsqueeze(-1)
+
+    @staticmethod
+    def _positive(loss: Tensor) -> Tensor:
+        return loss.clamp_min(torch.finfo(loss.dtype).tiny).masked_fill(loss < 0, math.nan)  # ∇ℓ is 0 where ℓ is
 
     def _advance(self, gradient: Tensor) -> Tensor:
         """One step of all networks; λ R of it."""
@@ -146,7 +170,7 @@ class Unroll:
 
     def _update(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """What the core adds to the weights [tasks, P] for a gradient there, and λ R of that step."""
-        state, self.memory = self.core.features(gradient, self.weights, self.memory)
+        state, self.memory = self.core.observe(gradient, self.weights, self.memory, self.hidden)
         rows = state.reshape(-1, state.shape[-1])
         seed = derive(self.seed, "regularizer", self.step)
         if self.recompute:
@@ -181,26 +205,42 @@ class Unroll:
         if self.loss_cap == math.inf:
             return
         if self.step == 0:
-            self._cap = self.loss_cap * self._losses(0)[0]
-        rows = self._alive.repeat_interleave(self.weights.shape[-1]).unsqueeze(-1)
-        memory, hidden = self.core.features.init(self._start), self.core.init_hidden(self._start.numel())
+            self._cap = self.loss_cap * self._losses(0)[0].detach()
+        memory, hidden = self._no_memory(self._start)
         self.memory = tuple(map(torch.where, [self._alive.unsqueeze(-1)] * len(memory), self.memory, memory))
-        self.hidden = tuple(map(torch.where, [rows] * len(hidden), self.hidden, hidden))
+        self.hidden = tuple(map(self._of_alive, self.hidden, hidden))
         self.weights = torch.where(self._alive.unsqueeze(-1), self.weights, self._start)
         self._alive, self._gradient = torch.ones_like(self._alive), None
 
+    def _no_memory(self, weights: Tensor) -> tuple[Memory, Hidden]:
+        """The features' memory and hidden of networks that start at `weights` [tasks, P]."""
+        seed = derive(self.seed, "hidden", self.step)
+        return self.core.features.init(weights), self.core.begin(self._lengths, seed)
+
+    def _of_alive(self, part: Tensor, start: Tensor) -> Tensor:
+        """A part of hidden where networks are alive, else its start; lengths, the only integers, stay."""
+        if not part.is_floating_point():
+            return part
+        rows = self._alive.repeat_interleave(len(part) // len(self._alive))
+        return torch.where(rows.unsqueeze(-1), part, start)
+
     def _losses(self, step: int) -> tuple[Tensor, Tensor]:
-        """Losses [tasks] of the current weights on the batches of `step`, and gradients [tasks, P]; no graph."""
+        """Losses [tasks] of the current weights on the batches of `step`, and gradients [tasks, P]; first order, they
+        have no graph."""
         if self._batches[0] != step:  # with judged_on "same", a batch is needed twice in a row
             self._batches = step, [problem.batch(step) for problem in self.problems]
         pairs = [
-            loss_and_gradient(problem, weights, batch)
+            loss_and_gradient(problem, weights, batch, graph=self.second_order)
             for problem, weights, batch in zip(self.problems, self.weights, self._batches[1], strict=True)
         ]
         losses, gradients = zip(*pairs, strict=True)
         return torch.stack(losses), torch.stack(gradients)
 
     def _detach(self) -> None:
+        if self.step == 0:  # memory may begin with what is learned, and PES has moved that since
+            self.memory, self.hidden = self._no_memory(self.weights)
+            return
         self.weights = self.weights.detach()
         self.memory = tuple(part.detach() for part in self.memory)
         self.hidden = tuple(part.detach() for part in self.hidden)
+        self._gradient = None if self._gradient is None else self._gradient.detach()

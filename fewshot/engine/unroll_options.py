@@ -13,6 +13,8 @@ from fewshot.errors import InputError, one_of
 from fewshot.general.variation import VariationOptions
 from fewshot.optimizers.coordinatewise import OMITTED_DEFAULT
 
+Estimator = Literal["backpropagation", "pes"]
+
 
 @dataclass(frozen=True)
 class UnrollOptions:
@@ -28,6 +30,14 @@ class UnrollOptions:
     """Shorter horizons to begin with, one a stage; none by default."""
     truncation: int = 20
     """T, steps per update of the optimizer."""
+    estimator: Estimator = field(default="backpropagation", metadata=OMITTED_DEFAULT)
+    """Of the meta-gradient of a truncation: backpropagation through it, or pes, persistent evolution strategies, whose
+    mean is that of whole unrolls: two networks a problem, no graph."""
+    second_order: bool = field(default=False, metadata=OMITTED_DEFAULT)
+    """Backpropagate through the gradients that the optimizer sees: how a step changes those of later steps. Without,
+    they are constants (the paper's code); with, a step of meta-training takes longer and keeps graphs of networks."""
+    perturbation: float = field(default=0.01, metadata=OMITTED_DEFAULT)
+    """σ of what pes adds to each of the optimizer's weights."""
     batch_size: int = 128
     """Examples per step."""
     weighting: Weighting = "linear"
@@ -70,9 +80,13 @@ class UnrollOptions:
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise InputError(f"training.{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("meta_rate", "clamp"):
+        for name in ("meta_rate", "clamp", "perturbation"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"training.{name} is {getattr(self, name)}; it must be positive and finite")
+        one_of("training.estimator", self.estimator, ["backpropagation", "pes"])
+        for name in ("recompute", "second_order"):
+            if self.estimator == "pes" and getattr(self, name):
+                raise InputError(f"training.{name} has no meaning with training.estimator pes, which keeps no graph")
         one_of("training.clip", self.clip, ["value", "norm"])
         one_of("training.objective", self.objective, ["plain", "log"])
         if not self.loss_cap > 1:

@@ -10,7 +10,7 @@ from schedulefree import AdamWScheduleFree
 from torch import Tensor
 
 from fewshot.general.tasks import Problem
-from fewshot.optimizers.blocks import advance, hidden_rows
+from fewshot.optimizers.blocks import advance, hidden_rows, lengths
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
 
 AVERAGING = (AdamWScheduleFree,)
@@ -36,17 +36,24 @@ StepperFactory = Callable[[Tensor], Stepper]
 class LearnedStepper:
     """A core, its features' memory and its hidden state."""
 
-    def __init__(self, core: CoordinatewiseOptimizer, weights: Tensor) -> None:
+    def __init__(self, core: CoordinatewiseOptimizer, weights: Tensor, sizes: Sequence[int] | None = None) -> None:
+        """Start a core.
+
+        Args:
+            core: any.
+            weights: [..., P].
+            sizes: of the tensors that a network's weights are; None: P, one tensor.
+        """
         self.core = core
         self.memory = core.features.init(weights)
-        self.hidden = hidden_rows(core, weights.numel())
+        self.hidden = hidden_rows(core, lengths(weights, sizes))
 
     @torch.no_grad()
     def step(self, weights: Tensor, gradient: Tensor) -> Tensor:
-        state, self.memory = self.core.features(gradient, weights, self.memory)
+        hidden = tuple(part.T for part in self.hidden)
         with self.core.unroll():
-            updates = advance(self.core, state.flatten(0, -2), self.hidden)
-        return weights + updates.view_as(weights)
+            state, self.memory = self.core.observe(gradient, weights, self.memory, hidden)
+            return weights + advance(self.core, state, self.hidden)
 
     def scored(self, weights: Tensor) -> Tensor:
         return weights
@@ -107,10 +114,10 @@ class TorchStepper:
         return list(tensor.unbind() if count == len(tensor) else tensor.chunk(count))
 
 
-def loss_and_gradient(problem: Problem, weights: Tensor, batch: Any) -> tuple[Tensor, Tensor]:
-    """Loss of detached weights on a batch, and its gradient [P]; neither has a graph."""
+def loss_and_gradient(problem: Problem, weights: Tensor, batch: Any, graph: bool = False) -> tuple[Tensor, Tensor]:
+    """Loss of weights [P] on a batch, and its gradient [P]; neither has a graph, or both that of the weights."""
     with torch.enable_grad():
-        leaf = weights.detach().requires_grad_()
-        loss = problem.loss(leaf, batch)
-        (gradient,) = torch.autograd.grad(loss, leaf)
-    return loss.detach(), gradient
+        point = weights if graph and weights.requires_grad else weights.detach().requires_grad_()
+        loss = problem.loss(point, batch)
+        (gradient,) = torch.autograd.grad(loss, point, create_graph=graph)
+    return (loss, gradient) if graph else (loss.detach(), gradient)

@@ -45,6 +45,10 @@ class Problem:
         """Fresh flat weights [P]."""
         raise NotImplementedError
 
+    def sizes(self) -> tuple[int, ...]:
+        """Weights of each tensor of the network, in their order in [P]."""
+        return (len(self.init()),)
+
     def batch(self, step: int) -> Any:
         """The training batch of a step: a function of the problem's seed and the step."""
         raise NotImplementedError
@@ -138,6 +142,9 @@ class ClassificationProblem(Problem):
 
     def init(self) -> Tensor:
         return self.task.net.init(self._generator("init", 0)).to(self.train.labels.device)
+
+    def sizes(self) -> tuple[int, ...]:
+        return tuple(self.task.net.layout.sizes)
 
     def batch(self, step: int) -> Part:
         batch = self.train.take(self.rows(step).to(self.train.labels.device))

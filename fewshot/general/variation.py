@@ -80,6 +80,9 @@ class Scaled(Problem):
         start = self.problem.init()
         return start / self.scale(start)
 
+    def sizes(self) -> tuple[int, ...]:
+        return self.problem.sizes()
+
     def batch(self, step: int) -> Any:
         return self.problem.batch(step)
 
@@ -137,6 +140,9 @@ class Joined(Problem):
         first = self.first.init()
         self._cut = len(first)
         return torch.cat([first, self.second.init().to(first)])
+
+    def sizes(self) -> tuple[int, ...]:
+        return self.first.sizes() + self.second.sizes()
 
     def batch(self, step: int) -> tuple[Any, Any]:
         return self.first.batch(step), self.second.batch(step)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
+from fewshot.optimizers.stability import inverse_rms
 
 BLOCK = 1 << 20
 """Weights that a core steps at a time: what bounds its memory on large networks."""
@@ -25,9 +27,20 @@ def block_size(device: torch.device) -> int:
     return CPU_BLOCK if device.type == "cpu" else BLOCK
 
 
-def hidden_rows(core: CoordinatewiseOptimizer, rows: int) -> list[Tensor]:
-    """The hidden state of `rows` weights before the first step, each [units, rows], as `advance` wants it."""
-    return [part.T.contiguous() for part in core.init_hidden(rows)]
+def lengths(weights: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
+    """How many weights each tensor has, [networks, tensors] on the CPU, for weights [..., P]; None: P, one tensor."""
+    own = [weights.shape[-1]] if sizes is None else list(sizes)
+    return torch.tensor([own] * math.prod(weights.shape[:-1]), device="cpu")
+
+
+def hidden_rows(core: CoordinatewiseOptimizer, lengths: Tensor) -> list[Tensor]:
+    """The hidden state before the first step, each part [units, rows], as `advance` wants it.
+
+    Args:
+        core: see `CoordinatewiseOptimizer`.
+        lengths: [networks, tensors], see there.
+    """
+    return [part.detach().T.contiguous() for part in core.begin(lengths)]
 
 
 def advance(core: CoordinatewiseOptimizer, state: Tensor, hidden: Sequence[Tensor]) -> Tensor:
@@ -35,11 +48,22 @@ def advance(core: CoordinatewiseOptimizer, state: Tensor, hidden: Sequence[Tenso
 
     Args:
         core: within its `unroll`.
-        state: [P, F].
-        hidden: each [units, P].
+        state: [..., P, F], the weights of several networks.
+        hidden: each [units, rows], of all of them.
 
     Returns:
-        The updates, [P].
+        The updates, [..., P].
     """
-    parts = [core.advance_(state[b].T, [h[:, b] for h in hidden]) for b in blocks(len(state), block_size(state.device))]
-    return torch.cat(parts) if parts else state.new_empty(0)
+    rows = state.flatten(0, -2)
+    if core.by_rows:
+        own = hidden if core.independent_rows else hidden[:-1]
+        pieces = blocks(len(rows), block_size(rows.device))
+        parts = [core.advance_(rows[b].T, [h[:, b] for h in own]) for b in pieces]
+        output = torch.cat(parts) if parts else rows.new_empty(0)
+    else:
+        output = core.advance_(rows.T, hidden)
+    output = output.view(state.shape[:-1])
+    if not core.update_rms:
+        return output
+    update, beside = output * inverse_rms(output, core.update_rms), core.beside(rows.T)
+    return update if beside is None else update + beside.view_as(update)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -50,6 +51,7 @@ class DeviceStep:
         self._flat = buffers.vector[: sum(self._sizes)]
         torch.cat([_vector(-g if m.maximize else g) for g, m in parts if g is not None], out=self._flat)
         self._bad: Tensor | None = None
+        self._beside: Tensor | None = None
 
     def leave_out_nonfinite(self) -> None:
         """Take the step without the weights whose gradient is not finite, or so large that its square is not."""
@@ -66,14 +68,31 @@ class DeviceStep:
         for kind, part, left_out in zip(kinds, self._flat.split(self._sizes), bad, strict=True):
             yield kind, *_sums(part, left_out)
 
-    def take(self, mean_square: float) -> None:
-        """Move the weights and their states.
+    def advance(self, mean_square: float) -> None:
+        """Move the states; the outputs of the core are then where the gradient was.
 
         Args:
             mean_square: of the gradient of all weights of the network.
         """
         with self._core.unroll():
-            self._advance(torch.tensor([mean_square], dtype=torch.float32, device=self._flat.device))
+            if self._core.by_rows:
+                self._advance(torch.tensor([mean_square], dtype=torch.float32, device=self._flat.device))
+            else:
+                self._advance_at_once()
+
+    def scale(self, mean_square: float) -> None:
+        """Bring the outputs to the root mean square that the core wants.
+
+        Args:
+            mean_square: of the outputs of all weights of the network.
+        """
+        least = torch.finfo(self._flat.dtype).tiny
+        self._flat.mul_(self._core.update_rms / math.sqrt(max(mean_square, least)))
+        if self._beside is not None:
+            self._flat.add_(self._beside)
+
+    def move(self) -> None:
+        """Move the weights by the updates."""
         for move, update in zip(self._moves, self._flat.split(self._sizes), strict=True):
             weights = local(move.parameter)
             if move.weight_decay:
@@ -83,7 +102,7 @@ class DeviceStep:
     def _advance(self, mean_square: Tensor) -> None:
         """Put the updates into the place of the gradient; the states move on."""
         features, flat, still = self._core.features, self._flat, self._still()
-        weights = torch.cat([_vector(local(m.parameter)) for m in self._moves]) if features.reads_weights else flat
+        weights = self._weights()
         whole = self._observed_at_once(weights) if features.needs == "network" else None
         for place, here in self._blocks():
             memory = [part[place] for part in self._buffers.memory]
@@ -92,18 +111,77 @@ class DeviceStep:
                 if not moving:
                     continue
                 if whole is None:
-                    state, following = features(flat[here], weights[here], tuple(memory), mean_square)
+                    state, following = self._core.observe(flat[here], weights[here], tuple(memory), (), mean_square)
                 else:
                     state, following = whole[0][here], [part[here] for part in whole[1]]
                 for part, new in zip(memory, following, strict=True):
                     part.copy_(new)
                 flat[here] = _advanced(self._advance_rows, state.T, hidden)
+                self._keep_beside(state.T, here, len(flat))
+        self._keep_still(still)
+
+    def _advance_at_once(self) -> None:
+        """The same for a core that must see all rows that move at once, with what belongs to whole tensors."""
+        buffers, runs, weights = self._buffers, self._runs(), self._weights()
+        of_rows = (*buffers.memory, *buffers.hidden)
+        gathered = [torch.cat([part[..., run] for run in runs], dim=-1) for part in of_rows]
+        still, parts = self._still(), [*gathered, self._flat]
+        sizes, keep = self._sizes, None if self._bad is None else (~self._bad).nonzero()[:, 0]
+        if self._bad is not None:
+            weights, *parts = [part[..., keep] for part in (weights, *parts)]
+            sizes = [int(own.logical_not().sum()) for own in self._bad.split(self._sizes)]
+        self._step_at_once(parts, weights, sizes, still if still is None or keep is None else still[keep])
+        for part, new in zip((*gathered, self._flat), parts, strict=True):
+            if keep is not None:
+                part[..., keep] = new
+        for part, new in zip(of_rows, gathered, strict=True):
+            for run, piece in zip(runs, new.split([run.stop - run.start for run in runs], dim=-1), strict=True):
+                part[..., run] = piece
+        if self._beside is not None and keep is not None:
+            self._beside = torch.zeros_like(self._flat).index_copy_(0, keep, self._beside)
+
+    def _step_at_once(self, parts: list[Tensor], weights: Tensor, sizes: list[int], still: Tensor | None) -> None:
+        """Step rows, each of the parts [..., rows]: memory of the features, hidden, and the gradient, then outputs."""
+        core, columns = self._core, self._buffers.columns(move.parameter for move in self._moves)
+        cut = len(self._buffers.memory)
+        memory, hidden, flat = parts[:cut], parts[cut:-1], parts[-1]
+        tensors = [part[:, columns] for part in self._buffers.tensors]
+        lengths = torch.tensor(sizes, dtype=torch.int64, device="cpu")[:, None]
+        with _standing_still(still, memory, hidden, flat) as moving:
+            if not moving:
+                return
+            whole = *(part.float().T for part in hidden), *(part.T for part in tensors), lengths.T
+            state, following = core.observe(flat, weights, tuple(memory), whole)
+            for part, new in zip(memory, following, strict=True):
+                part.copy_(new)
+            flat.copy_(_advanced(lambda rows, own: core.advance_(rows, [*own, *tensors, lengths]), state.T, hidden))
+            self._keep_beside(state.T, slice(None), len(flat))
+        for part, new in zip(self._buffers.tensors, tensors, strict=True):
+            part[:, columns] = new
+        self._keep_still(still)
+
+    def _keep_beside(self, state: Tensor, here: slice, rows: int) -> None:
+        """Keep what is added to the outputs once they are scaled, for a state [F, rows] of some of the weights."""
+        beside = self._core.beside(state) if self._core.update_rms else None
+        if beside is not None:
+            self._beside = self._flat.new_zeros(rows) if self._beside is None else self._beside
+            self._beside[here] = beside
+
+    def _keep_still(self, still: Tensor | None) -> None:
+        if self._beside is not None and still is not None:
+            self._beside.masked_fill_(still, 0)
+
+    def _weights(self) -> Tensor:
+        """Those of `moves` [n], or something of their shape where they are not read."""
+        if not self._core.features.reads_weights:
+            return self._flat
+        return torch.cat([_vector(local(move.parameter)) for move in self._moves])
 
     def _observed_at_once(self, weights: Tensor) -> tuple[Tensor, Memory]:
         """The state columns of all weights, and their next memory."""
         runs = self._runs()
         memory = tuple(torch.cat([part[run] for run in runs]) for part in self._buffers.memory)
-        return self._core.features(self._flat, weights, memory)
+        return self._core.observe(self._flat, weights, memory, ())
 
     def _still(self) -> Tensor | None:
         """Which weights stand still [n]: those that are left out, or have had no gradient but zero; None: none do."""
@@ -132,6 +210,15 @@ class DeviceStep:
                 place = slice(run.start + block.start, run.start + block.stop)
                 yield place, slice(start + block.start, start + block.stop)
             start += run.stop - run.start
+
+
+@contextlib.contextmanager
+def without_autocast(devices: Iterable[torch.device]) -> Iterator[None]:
+    """Nothing is computed in another type than it says, on devices of these."""
+    with contextlib.ExitStack() as stack:
+        for kind in {device.type for device in devices} - {"meta"}:
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 def _advanced(advance: NativeStep, state: Tensor, hidden: list[Tensor]) -> Tensor:

@@ -16,13 +16,14 @@ from fewshot.optimizers.core import Hidden
 from fewshot.optimizers.fast.native import NativeStep
 from fewshot.optimizers.observe import LogSign
 from fewshot.optimizers.recurrent import TwoLayers
+from fewshot.optimizers.stability import StabilityOptions
 
 LARGEST_P = 87
 """e^p and e^-p are ordinary float32 numbers up to here."""
 
 
 @dataclass(frozen=True)
-class DMOptions:
+class DMOptions(StabilityOptions):
     """Options of DMOptimizer; the defaults are the paper's appendix, p = 10 with output 0.1, which later
     re-implementations follow. The authors' released code has p = 5 with output 0.01."""
 
@@ -36,6 +37,7 @@ class DMOptions:
     """Gradients enter divided by their root mean square over the network: the same for any multiple of a loss."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_hidden_size(self.hidden_size)
         check_output_scale(self.output_scale)
         if not 0 < self.p <= LARGEST_P:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -70,23 +71,23 @@ class GradientRMS(Features):
 class _Moments(Features):
     """Base of features with first and second moments: exponential averages from zero, corrected for that as in Adam."""
 
-    def __init__(self, first_decay: float, second_decay: float) -> None:
-        self._decays = first_decay, second_decay
+    def __init__(self, first_decays: Sequence[float], second_decay: float) -> None:
+        self._decays = *first_decays, second_decay
 
     def init(self, weights: Tensor) -> Memory:
-        """(mean of g, mean of g², steps of each weight), each [..., P]."""
+        """(mean of g for each decay, mean of g², steps of each weight), each [..., P]."""
         weights = weights.detach()
-        return torch.zeros_like(weights), torch.zeros_like(weights), torch.zeros_like(weights)
+        return tuple(torch.zeros_like(weights) for _ in range(len(self._decays) + 1))
 
-    def _observe(self, gradient: Tensor, memory: Memory) -> tuple[Tensor, Tensor, Memory]:
+    def _observe(self, gradient: Tensor, memory: Memory) -> tuple[list[Tensor], Tensor, Memory]:
         """The corrected moments of the gradients up to this one, and the next memory."""
-        first, second, steps = memory
-        first = torch.lerp(gradient, first, self._decays[0])
-        second = torch.lerp(gradient.square(), second, self._decays[1])
+        *averages, steps = memory
+        powers = [*[gradient] * (len(averages) - 1), gradient.square()]
+        averages = [torch.lerp(g, m, d) for g, m, d in zip(powers, averages, self._decays, strict=True)]
         steps = steps + 1
         weight = {decay: 1 - decay**steps for decay in self._decays}
-        mean, square = (m / weight[d] for m, d in zip((first, second), self._decays, strict=True))
-        return mean, square, (first, second, steps)
+        *means, square = (m / weight[d] for m, d in zip(averages, self._decays, strict=True))
+        return means, square, (*averages, steps)
 
 
 class FullState(_Moments):
@@ -102,15 +103,15 @@ class FullState(_Moments):
     needs = "mean_square"
 
     def __init__(self, first_decay: float = 0.9, second_decay: float = 0.999, scale_free: bool = False) -> None:
-        super().__init__(first_decay, second_decay)
+        super().__init__([first_decay], second_decay)
         self._scale_free = scale_free
 
     def __call__(
         self, gradient: Tensor, weights: Tensor, memory: Memory, mean_square: Tensor | None = None
     ) -> tuple[Tensor, Memory]:
-        mean, square, memory = self._observe(gradient, memory)
+        (mean,), square, memory = self._observe(gradient, memory)
         scale = _inverse_rms(gradient, mean_square, self._scale_free)
-        return torch.stack([weights, gradient * scale, mean * scale, square.sqrt() * scale], dim=-1), memory
+        return torch.stack([weights, gradient * scale, mean * scale, _root(square) * scale], dim=-1), memory
 
 
 class NormalizedMoments(_Moments):
@@ -123,16 +124,34 @@ class NormalizedMoments(_Moments):
     reads_weights = False
 
     def __init__(self, decay: float = 0.95, scale_free: bool = False) -> None:
-        super().__init__(decay, decay)
+        super().__init__([decay], decay)
         self._scale_free = scale_free
         self.needs = "mean_square" if scale_free else "nothing"
 
     def __call__(
         self, gradient: Tensor, weights: Tensor, memory: Memory, mean_square: Tensor | None = None
     ) -> tuple[Tensor, Memory]:
-        mean, square, memory = self._observe(gradient, memory)
+        (mean,), square, memory = self._observe(gradient, memory)
         least = 1e-8 / _inverse_rms(gradient, mean_square, True) if self._scale_free else 1e-8
-        return torch.stack([gradient, mean], dim=-1) / (square.sqrt() + least).unsqueeze(-1), memory
+        return torch.stack([gradient, mean], dim=-1) / (_root(square) + least).unsqueeze(-1), memory
+
+
+class NominalStep(_Moments):
+    """mean over k of m_k / (√v + 1e-8): Adam's direction, averaged over several decays of its first moment.
+
+    James Harrison, Luke Metz, Jascha Sohl-Dickstein, "A Closer Look at Learned Optimization: Stability, Robustness, and
+    Inductive Biases", NeurIPS 2022; their averages are not corrected for their start at zero.
+    """
+
+    size = 1
+    needs = "nothing"
+    reads_weights = False
+
+    def __call__(
+        self, gradient: Tensor, weights: Tensor, memory: Memory, mean_square: Tensor | None = None
+    ) -> tuple[Tensor, Memory]:
+        means, square, memory = self._observe(gradient, memory)
+        return (torch.stack(means).mean(dim=0) / (_root(square) + 1e-8)).unsqueeze(-1), memory
 
 
 class LogSign(Features):
@@ -180,3 +199,11 @@ def log_sign(x: Tensor, p: float = 10.0) -> Tensor:
     magnitude = torch.where(large, x.abs().clamp_min(math.exp(-p)).log() / p, -1.0)
     direction = torch.where(large, x.sign(), math.exp(p) * x)
     return torch.stack([magnitude, direction], dim=-1)
+
+
+def _root(square: Tensor) -> Tensor:
+    """√v, whose derivative is 0 where v is: a weight whose gradient is always zero has none."""
+    if not square.requires_grad:
+        return square.sqrt()
+    positive = square > 0
+    return square.where(positive, 1.0).sqrt().where(positive, 0.0)

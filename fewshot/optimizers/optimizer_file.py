@@ -16,14 +16,16 @@ import torch
 from torch import Tensor
 
 from fewshot.errors import InputError
-from fewshot.optimizers import LEARNED
+from fewshot.optimizers import LEARNED, create
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
+from fewshot.optimizers.stability import plain
 from fewshot.weights_file import Kind, first_line, weights_sha256
 
 SHIPPED = Path(__file__).parent / "shipped"
 SUFFIX = ".safetensors"
-FORMAT = 2
-"""Version of the files that are written. 1: without `version` in the card, and without options that came later."""
+FORMAT = 3
+"""Version of the files that are written. 1: without `version` in the card, and without options that came later; 2:
+without those of `StabilityOptions`."""
 _FILE = Kind("optimizer", "a learned optimizer", "make one with `python -m benchmarks.optimize`")
 
 
@@ -90,12 +92,12 @@ def save_optimizer(path: Path, core: CoordinatewiseOptimizer, card: OptimizerCar
     Raises:
         InputError: where the file cannot be written, or a weight is not finite.
     """
-    if not isinstance(core, LEARNED[card.optimizer]):
-        raise TypeError(f"{type(core).__name__} is not the optimizer {card.optimizer!r}")
+    if not isinstance(plain(core), LEARNED[card.optimizer]):
+        raise TypeError(f"{type(plain(core)).__name__} is not the optimizer {card.optimizer!r}")
     weights = {name: w.detach().float().cpu().contiguous() for name, w in core.effective_weights().items()}
     if not all(w.isfinite().all() for w in weights.values()):
         raise InputError(f"the optimizer for {path} has weights that are not finite; its meta-training diverged")
-    options = dataclasses.asdict(core.options)
+    options = json.loads(json.dumps(dataclasses.asdict(core.options)))
     card = dataclasses.replace(card, options=options, sha256=weights_sha256(weights), version=FORMAT)
     _FILE.write(path, weights, card.to_json())
     return card
@@ -167,7 +169,7 @@ def _empty(path: Path, card: OptimizerCard) -> CoordinatewiseOptimizer:
         if not all(isinstance(v, int | float | str | bool | tuple) for v in values.values()):
             raise TypeError("a value is neither number nor text")
         with torch.device("cpu"):  # whatever the default device is
-            return kind(torch.Generator("cpu").manual_seed(0), kind.Options(**values)).float()
+            return create(kind, torch.Generator("cpu").manual_seed(0), kind.Options(**values)).float()
     except (TypeError, ValueError, InputError) as error:
         raise InputError(f"{path} has options that do not fit ({first_line(error)}); {_FILE.remedy}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, MutableMapping
+from itertools import chain
 from typing import Any
 
 import torch
@@ -10,25 +11,31 @@ from torch import Tensor, nn
 
 from fewshot.errors import InputError
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
+from fewshot.optimizers.core import Hidden
 from fewshot.optimizers.shards import divided_alike, like, local
 
 SEEN = "seen"
 
 
 class StateNames:
-    """What the state of a parameter consists of, by name: tensors of its shape.
+    """What the state of a parameter consists of, by name: tensors of its shape, or of none.
 
-    `memory_I` of the features; `hidden_I_U`, unit U of the core's I-th hidden; and, for a core that would move on a
-    gradient of zero, `seen`: 1 for weights that have had another gradient yet, else 0. Floating-point numbers all, for
-    tools that take states of one type alone.
+    `memory_I` of the features; `hidden_I_U`, unit U of the core's I-th hidden, a single number where that has a row a
+    tensor; and, for a core that would move on a gradient of zero, `seen`: 1 for weights that have had another gradient
+    yet, else 0. Floating-point numbers all, for tools that take states of one type alone.
     """
 
     def __init__(self, core: CoordinatewiseOptimizer) -> None:
         self.memory = [f"memory_{i}" for i in range(len(core.features.init(torch.zeros(0, device="cpu"))))]
-        self.units = [part.shape[1] for part in core.init_hidden(0)]
-        self.hidden = [f"hidden_{i}_{unit}" for i, units in enumerate(self.units) for unit in range(units)]
+        units = [part.shape[1] for part in without_lengths(core, core.init_hidden(0))]
+        cut = len(units) - core.tensor_parts
+        names = [[f"hidden_{i}_{unit}" for unit in range(count)] for i, count in enumerate(units)]
+        self.units, self.tensor_units = units[:cut], units[cut:]
+        self.hidden, self.tensors = list(chain(*names[:cut])), list(chain(*names[cut:]))
         self.seen = [] if core.rests_at_zero else [SEEN]
-        self.all = [*self.memory, *self.hidden, *self.seen]
+        self.of_weights = [*self.memory, *self.hidden, *self.seen]
+        self.exact = [*self.memory, *self.tensors]
+        self.all = [*self.of_weights, *self.tensors]
 
     def check(self, state: MutableMapping[str, Any], parameter: Tensor) -> None:
         """Refuse what is not the state of a parameter of this shape.
@@ -42,7 +49,10 @@ class StateNames:
                 f"the state of a parameter has no {missing[0]!r} but {', '.join(map(str, state)) or 'nothing'}: "
                 "it is not that of this LearnedOptimizer"
             )
-        for name in self.all:
+        for name in self.tensors:
+            if state[name].shape:
+                raise InputError(f"the state {name!r} has the shape {tuple(state[name].shape)}; it must be one number")
+        for name in self.of_weights:
             if state[name].shape != parameter.shape or not divided_alike(state[name], parameter):
                 raise InputError(
                     f"the state {name!r} has the shape {tuple(state[name].shape)}, its parameter "
@@ -59,6 +69,11 @@ class StateNames:
             raise InputError(f"a state is not of a parameter of shape {tuple(parameter.shape)}; it belongs to another")
         found: dict[str, Any] = {name: part.view(parameter.shape) for name, part in named}
         return found | {name: torch.ones(parameter.shape) for name in self.seen}
+
+
+def without_lengths(core: CoordinatewiseOptimizer, hidden: Hidden) -> Hidden:
+    """Hidden without what is no memory."""
+    return hidden if core.independent_rows else hidden[:-1]
 
 
 class Unseen:
@@ -95,6 +110,7 @@ class StateBuffers:
     ) -> None:
         """Move the states of `parameters` here, or start them: `states` then has views, in their place."""
         self.places: dict[nn.Parameter, slice] = {}
+        """Rows of each parameter, in the order of the columns of `tensors`."""
         self._views: dict[nn.Parameter, list[tuple[str, Tensor]]] = {}
         rows, device = 0, torch.device("cpu")
         for parameter in parameters:
@@ -105,6 +121,9 @@ class StateBuffers:
         stride = rows + (16 if rows % 1024 < 16 else 0)
         self.memory = [torch.empty(rows, dtype=torch.float32, device=device) for _ in names.memory]
         self.hidden = [torch.empty(units, stride, dtype=hidden_dtype, device=device)[:, :rows] for units in names.units]
+        self.tensors = [
+            torch.empty(units, len(self.places), dtype=torch.float32, device=device) for units in names.tensor_units
+        ]
         self.seen = torch.empty(rows, dtype=hidden_dtype, device=device) if names.seen else None
         self.vector = torch.empty(rows, dtype=torch.float32, device=device)
         """Room for a number a weight within a step: fresh memory would cost more than what is done with it."""
@@ -112,17 +131,23 @@ class StateBuffers:
         """Whether every weight has had a gradient other than zero; false is always right."""
         lines = [*self.memory, *(unit for part in self.hidden for unit in part)]
         lines += [] if self.seen is None else [self.seen]
-        for parameter, place in self.places.items():
+        new: list[int] = []
+        for column, (parameter, place) in enumerate(self.places.items()):
             state, shape = states[parameter], local(parameter).shape
-            views = [(name, line[place].view(shape)) for name, line in zip(names.all, lines, strict=True)]
+            views = [(name, line[place].view(shape)) for name, line in zip(names.of_weights, lines, strict=True)]
+            numbers = [unit[column] for part in self.tensors for unit in part]
+            numbers = list(zip(names.tensors, numbers, strict=True))
             if any(name in state for name in names.all):
                 names.check(state, parameter)
-                for name, view in views:
+                for name, view in (*views, *numbers):
                     view.copy_(local(state[name]))
             else:
-                self._start(core, parameter, place)
-            self._views[parameter] = [(name, like(parameter, view)) for name, view in views]
+                self._start_memory(core, parameter, place)
+                new.append(column)
+            self._views[parameter] = [*((name, like(parameter, view)) for name, view in views), *numbers]
             state.update(self._views[parameter])
+        for some in [[column] for column in new] if core.by_rows else [new]:
+            self._start(core, some)
 
     def hold(self, states: MutableMapping[Any, dict[str, Any]], parameters: Iterable[nn.Parameter]) -> bool:
         """Whether the states of all these parameters are views of these buffers, and not put in from outside."""
@@ -144,11 +169,26 @@ class StateBuffers:
                 found.append(place)
         return found
 
-    def _start(self, core: CoordinatewiseOptimizer, parameter: nn.Parameter, place: slice) -> None:
+    def columns(self, parameters: Iterable[nn.Parameter]) -> list[int]:
+        """Columns of `tensors` that belong to some of the parameters."""
+        order = {parameter: column for column, parameter in enumerate(self.places)}
+        return [order[parameter] for parameter in parameters]
+
+    def _start_memory(self, core: CoordinatewiseOptimizer, parameter: nn.Parameter, place: slice) -> None:
         weights = local(parameter.detach()).reshape(-1).float()
         for part, start in zip(self.memory, core.features.init(weights), strict=True):
             part[place] = start
-        for part, start in zip(self.hidden, core.init_hidden(len(weights)), strict=True):
-            part[:, place] = start.T
         if self.seen is not None:
             self.seen[place] = 0
+
+    def _start(self, core: CoordinatewiseOptimizer, columns: list[int]) -> None:
+        """Hidden of some parameters, as a network that consists of them begins."""
+        places = list(self.places.values())
+        sizes = [places[column].stop - places[column].start for column in columns]
+        hidden = without_lengths(core, core.begin(torch.tensor([sizes], dtype=torch.int64, device="cpu")))
+        cut = len(self.hidden)
+        for part, start in zip(self.hidden, hidden[:cut], strict=True):
+            for column, own in zip(columns, start.split(sizes), strict=True):
+                part[:, places[column]] = own.T
+        for part, start in zip(self.tensors, hidden[cut:], strict=True):
+            part[:, columns] = start.T

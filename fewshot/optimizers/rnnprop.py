@@ -19,10 +19,11 @@ from fewshot.optimizers.fast.elementwise import tanh
 from fewshot.optimizers.fast.native import NativeStep
 from fewshot.optimizers.observe import NormalizedMoments
 from fewshot.optimizers.recurrent import TwoLayers
+from fewshot.optimizers.stability import StabilityOptions
 
 
 @dataclass(frozen=True)
-class RNNpropOptions:
+class RNNpropOptions(StabilityOptions):
     """Options of RNNprop; the defaults are the authors' code's: 6 641 weights."""
 
     hidden_size: int = 20
@@ -35,6 +36,7 @@ class RNNpropOptions:
     """The 1e-8 added to the root of the mean squared gradient is relative to the network's root mean square."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_hidden_size(self.hidden_size)
         if not 0 <= self.decay < 1:
             raise InputError(f"decay is {self.decay}; it must lie in [0, 1)")

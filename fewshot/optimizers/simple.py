@@ -21,6 +21,7 @@ from fewshot.optimizers.fast.in_place import simple_
 from fewshot.optimizers.fast.simple import ClosedForm, read
 from fewshot.optimizers.observe import FullState, GradientRMS
 from fewshot.optimizers.recurrent import RecurrentOptimizer
+from fewshot.optimizers.stability import StabilityOptions
 
 COLUMNS = {
     "gradient_rms": {"features": slice(0, 1)},
@@ -35,7 +36,7 @@ COLUMNS = {
 
 
 @dataclass(frozen=True)
-class SimpleOptions:
+class SimpleOptions(StabilityOptions):
     """Options of SimpleOptimizer; the defaults are the published code's: 440 weights."""
 
     hidden_size: int = 20
@@ -57,6 +58,7 @@ class SimpleOptions:
     square, as in the published code."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_hidden_size(self.hidden_size)
         check_output_scale(self.output_scale)
         check_output_scale(self.output_multiplier, "output_multiplier")

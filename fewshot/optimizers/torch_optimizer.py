@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from fewshot.errors import InputError, one_of
 from fewshot.optimizers.coordinatewise import CoordinatewiseOptimizer
-from fewshot.optimizers.device_step import DeviceStep, Move
+from fewshot.optimizers.device_step import DeviceStep, Move, without_autocast
 from fewshot.optimizers.fast.native import NativeStep
 from fewshot.optimizers.optimizer_file import load_optimizer
 from fewshot.optimizers.parameter_groups import check_group, rates, renamed
@@ -144,7 +143,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
                 loss = closure()
         moves = self._moves()
         devices = {move.parameter.device for move in moves}
-        with torch.no_grad(), _without_autocast(devices):
+        with torch.no_grad(), without_autocast(devices):
             self._step([self._on_device(device, moves) for device in sorted(devices, key=str)])
         return loss
 
@@ -163,7 +162,13 @@ class LearnedOptimizer(torch.optim.Optimizer):
                 "lie on several devices or in several processes"
             )
         for part in parts:
-            part.take(squares[0] / max(squares[1], 1.0))
+            part.advance(squares[0] / max(squares[1], 1.0))
+        if self.core.update_rms:
+            outputs = self._pooled_squares(parts)
+            for part in parts:
+                part.scale(outputs[0] / max(outputs[1], 1.0))
+        for part in parts:
+            part.move()
 
     def _moves(self) -> list[Move]:
         """What is to move, each parameter once."""
@@ -204,7 +209,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         return [groups for groups in dict.fromkeys(groups_of(p, self.process_group) for p in parameters) if groups]
 
     def _pooled_squares(self, parts: list[DeviceStep]) -> tuple[float, float]:
-        """The sum of squares of the whole gradient, and its size."""
+        """The sum of squares of the whole gradient, or of what has taken its place, and its size."""
         if self.process_group == _LOST:
             raise InputError("this optimizer was copied without its process group; set its `process_group` again")
         sums: dict[Groups, list[float]] = {groups: [0.0, 0.0] for groups in self._groups()}
@@ -276,7 +281,7 @@ class LearnedOptimizer(torch.optim.Optimizer):
         """A state that came from outside, where its parameter is and in the types that states have here."""
         state = dict(self._names.upgraded(state, parameter))
         self._names.check(state, parameter)
-        exact = {name: state[name].to(parameter.device, torch.float32) for name in self._names.memory}
+        exact = {name: state[name].to(parameter.device, torch.float32) for name in self._names.exact}
         others = (*self._names.hidden, *self._names.seen)
         return state | exact | {name: state[name].to(parameter.device, self.state_dtype) for name in others}
 
@@ -289,11 +294,3 @@ class LearnedOptimizer(torch.optim.Optimizer):
 
 _LOST = "lost"
 """The process group of a copy: process groups cannot be copied, and without one the copy must not step."""
-
-
-@contextlib.contextmanager
-def _without_autocast(devices: Iterable[torch.device]) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        for kind in {device.type for device in devices} - {"meta"}:
-            stack.enter_context(torch.autocast(kind, enabled=False))
-        yield

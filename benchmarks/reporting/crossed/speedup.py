@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -36,10 +37,27 @@ class SpeedUp:
         """Above 1: faster than the envelope."""
         return math.exp(self.log.mean)
 
+    @property
+    def bound(self) -> Literal["", "at least", "at most", "unknown"]:
+        """What the ratio is where the envelope does not tell that of every cell; unknown: cells of both kinds."""
+        if self.censored and self.immediate:
+            return "unknown"
+        return "at least" if self.censored else "at most" if self.immediate else ""
+
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Of the ratio."""
-        low, high = self.log.interval(confidence)
-        return math.exp(low), math.exp(high)
+        """Of the ratio, with runs that diverged and without; from 0 or to infinity where `bound` leaves that end open.
+
+        NaN where a single cell gives none.
+        """
+        both = (self.log,) if self.worst is self.log else (self.log, self.worst)
+        lows, highs = zip(*(found.interval(confidence) for found in both), strict=True)
+        low, high = math.exp(min(lows)), math.exp(max(highs))
+        if math.isnan(low):
+            return low, high
+        return (
+            0.0 if self.bound in ("at most", "unknown") else low,
+            math.inf if self.bound in ("at least", "unknown") else high,
+        )
 
 
 def envelope(losses: ArrayLike) -> np.ndarray:

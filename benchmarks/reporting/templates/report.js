@@ -111,7 +111,7 @@
   const folded = (text) => narrow() ? text.replace(" (", "<br>(").replace("; ", ";<br>") : text;
 
   function layout(chart, panel, lines) {
-    const style = getComputedStyle(root);
+    const style = getComputedStyle(document.body);
     const read = (name) => printing ? { "--ink": "#000", "--line": "#ccc", "--card": "#fff", "--soft": "#444" }[name] : style.getPropertyValue(name).trim();
     const axis = { gridcolor: read("--line"), linecolor: read("--soft"), zerolinecolor: read("--soft"), zeroline: false, automargin: true, ticks: "outside", ticklen: 3, tickcolor: read("--soft") };
     const logY = panel.y.log && !chart.linear;
@@ -131,7 +131,41 @@
       else Object.assign(made.xaxis, logTicks([low - margin, high + margin]));
     }
     if (logY && made.yaxis.range) Object.assign(made.yaxis, logTicks(made.yaxis.range));
+    const places = lines.flatMap((line) => line.x);
+    if (chart.form === "lines" && !logX && places.length) {
+      const [first, last] = [places.reduce((a, b) => Math.min(a, b)), places.reduce((a, b) => Math.max(a, b))];
+      if (last > first) made.xaxis.range = [first, last];
+    }
     return made;
+  }
+
+  // Names at the ends of lines. At the right edge they are moved apart where they would meet, and a short stroke leads
+  // from a line to its name.
+  function endLabels(chart, lines, made) {
+    const ends = new Map();
+    for (const line of lines) {
+      const last = line.y.reduce((found, y, i) => y === null ? found : i, -1);
+      if (last >= 0 && !ends.has(line.key)) ends.set(line.key, { line, x: line.x[last], y: line.y[last] });
+    }
+    if (chart.form !== "lines" || ends.size < 2 || !made.yaxis.range) return;
+    const [size, gap, most] = narrow() ? [10, 11, 15] : [11, 13, 24];
+    const [low, high] = made.yaxis.range;
+    const height = made.height - 80;
+    const scaled = (value, axis) => axis.type === "log" ? Math.log10(Math.max(value, Number.MIN_VALUE)) : value;
+    const short = ({ line }) => line.label.length > most ? `${line.label.slice(0, most - 1)}…` : line.label;
+    const look = (end) => ({ text: escaped(short(end)), xanchor: "left", yanchor: "middle", font: { size, color: colour(end.line) }, borderpad: 0 });
+    const early = [...ends.values()].filter(({ line }) => line.ended);
+    const placed = [...ends.values()].filter(({ line }) => !line.ended)
+      .map((end) => ({ ...end, share: Math.min(1, Math.max(0, (scaled(end.y, made.yaxis) - low) / (high - low))) })).sort((a, b) => b.share - a.share);
+    let free = 0;
+    for (const end of placed) { end.top = Math.max((1 - end.share) * height, free); free = end.top + gap; }
+    let floor = height;
+    for (const end of placed.slice().reverse()) { end.top = Math.min(end.top, floor); floor = end.top - gap; }
+    made.annotations = [
+      ...placed.map((end) => ({ ...look(end), xref: "paper", yref: "paper", x: 1, y: end.share, ax: 14, ay: end.top - (1 - end.share) * height,
+        showarrow: true, arrowhead: 0, arrowwidth: 1, arrowcolor: faded(colour(end.line), 0.6), standoff: 1 })),
+      ...early.map((end) => ({ ...look(end), x: scaled(end.x, made.xaxis), y: scaled(end.y, made.yaxis), xshift: 9, showarrow: false }))];
+    made.margin.r = Math.round(20 + 0.56 * size * Math.max(...placed.map((end) => short(end).length), 0));
   }
 
   function forest(chart, panel) {
@@ -143,11 +177,11 @@
       error_x: { type: "data", symmetric: false, array: line.high.map((h, i) => (h ?? line.x[i]) - line.x[i]), arrayminus: line.low.map((l, i) => line.x[i] - (l ?? line.x[i])), color: ink, thickness: 2, width: 0 },
       hovertemplate: "%{text}<extra></extra>" }));
     const rows = panel.y.ticks;
-    const values = panel.lines.flatMap((line) => [...line.x, ...line.low, ...line.high]).filter((v) => v !== null).concat(0);
-    const reach = Math.max(...values) - Math.min(...values) || 1;
+    const ends = panel.x.log ? panel.x.reach.map(Math.log10) : panel.x.reach;
     made.hovermode = "closest";
     made.height = 90 + rows.length * (narrow() ? 46 : 32);
-    made.xaxis = { ...made.xaxis, range: [Math.min(...values) - 0.05 * reach, Math.max(...values) + 0.05 * reach], zeroline: true, zerolinewidth: 2, zerolinecolor: ink };
+    made.xaxis = { ...made.xaxis, range: ends, ...(panel.x.log ? logTicks(ends) : {}) };
+    made.shapes = [{ type: "line", x0: panel.x.neutral, x1: panel.x.neutral, yref: "paper", y0: 0, y1: 1, layer: "below", line: { color: ink, width: 2 } }];
     made.yaxis = { ...made.yaxis, type: "category", categoryorder: "array", categoryarray: rows, range: [-0.6, rows.length - 0.4], ticks: "", showgrid: false, title: { text: "" }, tickvals: rows, ticktext: rows.map(escaped) };
     if (narrow()) {
       made.margin.l = 8;
@@ -168,6 +202,7 @@
       const lines = shown(chart);
       const logY = panel.y.log && !chart.linear;
       made = layout(chart, panel, lines);
+      endLabels(chart, lines, made);
       const floor = logY && made.yaxis.range ? 10 ** made.yaxis.range[0] : null;
       const banded = new Set(lines.map((line) => line.key)).size <= chart.bands ? lines : [];
       traces = [...banded.flatMap((line) => band(line, floor)), ...lines.map(trace), ...lines.flatMap(ending)];

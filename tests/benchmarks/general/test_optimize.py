@@ -55,6 +55,9 @@ def test_learned_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert len(states) == 1000
     assert states != sorted(states), "in the order drawn"
     assert record.details.smoothness.lipschitz > 0
+    measured = record.facts.trajectory
+    assert (measured.steps, len(measured.penalty)) == (20, 2)
+    assert all(number > 0 for part in (measured.penalty, measured.slope, measured.lipschitz) for number in part)
     _, card = load_optimizer(record.path.parent / "best.safetensors")
     assert card.regularizer == "smooth"
     assert card.validation == {"loss": record.facts.training.best_loss, "steps": 20.0}
@@ -98,12 +101,19 @@ def test_the_stable_preset_is_in_the_record_and_later_options_in_no_other(tmp_pa
     stable = run(tmp_path, f"--optimizer simple --preset stable {words} --training.shortest-horizon 10")
     training, core = stable.facts.config["training"], stable.facts.config["core"]
     later = {"normalize_weights": True, "clip": "norm", "loss_cap": 1.5, "objective": "log", "shortest_horizon": 10}
+    later |= {"second_order": True}
     assert later.items() <= training.items()
     assert core["output_multiplier"] == 0.1
     assert stable.path is not None
     assert all(point["lost"] >= 0 for point in stable.details.curve)
     _, card = load_optimizer(stable.path.parent / "best.safetensors")
-    assert card.options == core | {"scale_free": False}
+    assert {name: card.options[name] for name in core} == core
+    off = {name: value for name, value in card.options.items() if name not in core}
+    assert {"scale_free", "update_rms", "nominal_rate"} <= off.keys()
+    assert off == {name: getattr(LEARNED["simple"].Options(), name) for name in off} | {
+        "nominal_decays": [0.9, 0.99, 0.999]
+    }
+    assert not {"update_rms", "nominal_rate"} & core.keys()
     quick = parse(["--preset", "quick"]).to_dict()
     assert not {*later, "meta_warmup"} & set(quick["training"])
     assert "output_multiplier" not in quick["core"]
@@ -284,7 +294,7 @@ def test_selection_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     ("last", "said"),
     [(0.3, "converged:"), (0.329, "converged:"), (0.331, "not converged:"), (None, "diverged")],
 )
-def test_a_lucky_optimizer_is_called_one(last: float | None, said: str) -> None:
+def test_an_early_best_is_called_one(last: float | None, said: str) -> None:
     training = GeneralTraining(
         unroll=40, skipped=2, best_unroll=5, best_loss=0.3, last_loss=last, exploded=0.2, clipped=0.94
     )
@@ -293,7 +303,7 @@ def test_a_lucky_optimizer_is_called_one(last: float | None, said: str) -> None:
     line = how_it_went(msgspec.structs.replace(record.facts, training=training, config=config))
     assert line is not None
     assert said in line
-    assert ("early, lucky" in line) == (last is None or last > 0.33) == ("--training.truncation above 20" in line)
+    assert ("an early best" in line) == (last is None or last > 0.33) == ("--training.truncation above 20" in line)
     assert "20% of unrolls exploded; the clamp cut 94% of the meta-gradient" in line
     assert how_it_went(record.facts) is None, "records before computation 2 do not tell"
 

@@ -19,6 +19,7 @@ from benchmarks.reporting.read import rows_of
 from benchmarks.reporting.render_text import to_text, verdicts_text
 from benchmarks.reporting.tables import to_frame
 from benchmarks.reporting.wording import said
+from benchmarks.running.record import Record
 from benchmarks.running.schema import GeneralDetails, ZeroStateUpdates
 from fewshot.errors import InputError
 
@@ -162,13 +163,64 @@ def test_threads_and_devices_that_differ_are_said():
     assert list(to_frame(rows_of([optimized(PLAIN)]))["remarks"]) == [""]
 
 
-def test_an_early_lucky_one_is_marked():
-    """The best loss of the makers' facts is 0.3."""
+def test_processors_and_precisions_that_differ_are_said():
+    """A hand-designed rival of another precision; a partner of another processor; unknown ones are no difference."""
+    first, second = (msgspec.structs.replace(ENVIRONMENT, processor=name) for name in ("Chip A", "Chip B"))
+    records = [optimized(PLAIN, environment=first), optimized(PLAIN + NOISE, "smooth", environment=second)]
+    assert list(to_frame(rows_of(records))["remarks"])[1] == "computed with processor Chip B against Chip A"
+    mixed = rows_of([optimized(PLAIN, environment=first), optimized(PLAIN, seed=1, environment=second)])
+    assert list(to_frame(mixed)["remarks"]) == ["runs differ in processor (Chip A, Chip B)"]
+    unknown = [optimized(PLAIN), optimized(PLAIN + NOISE, "smooth", environment=second)]
+    assert list(to_frame(rows_of(unknown))["remarks"]) == ["", ""]
+    rivals = [optimized(PLAIN, "smooth", precision="bf16"), optimized(PLAIN + NOISE, optimizer="adam")]
+    assert "; computed with precision bf16 against fp32" in verdicts_text(judge(rows_of(rivals)))
+    other = rows_of([optimized(PLAIN), optimized(PLAIN + NOISE, "smooth", precision="bf16")])
+    assert not compare(other), "of another configuration: no partners"
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_an_early_best_is_marked(recorded):
+    """The best loss of the makers' facts is 0.3; records that do not say the last one have it in their curve."""
     records = []
     for seed, last in enumerate((0.3, 0.329, 0.34, None)):
         details = GeneralDetails(validation=[{"unroll": 800.0, "loss": 0.3}, {"unroll": 1000.0, "loss": last}])
-        records.append(optimized(PLAIN, seed=seed, details=details))
+        record = optimized(PLAIN, seed=seed, details=GeneralDetails() if recorded else details)
+        records.append(_trained(record, lipschitz=0.5, last_loss=last, clipped=0.5) if recorded else record)
     assert list(to_frame(rows_of(records))["remarks"]) == ["early best in 2 of 4 seeds"]
+
+
+def _trained(record, lipschitz, **training):
+    facts = record.facts
+    training = msgspec.structs.replace(facts.training, **training)
+    facts = msgspec.structs.replace(facts, training=training, lipschitz=lipschitz)
+    return Record.of(facts, record.results, record.details)
+
+
+def test_how_optimizers_were_selected_is_shown_on_request(tmp_path, capsys):
+    """Two seeds: 0.3 to 0.3 and 0.2 to 0.4, early; a hand-designed optimizer was not selected so."""
+    numbers = {"lipschitz": 0.5, "clipped": 0.9}
+    records = [
+        _trained(optimized(PLAIN), **numbers, exploded=0.1, best_unroll=600, last_loss=0.3),
+        _trained(optimized(PLAIN, seed=1), **numbers, exploded=0.3, best_unroll=1000, best_loss=0.2, last_loss=0.4),
+        optimized(PLAIN, optimizer="adam"),
+    ]
+    frame = to_frame(rows_of(records)).set_index("method")
+    columns = ["exploded", "clipped", "best_unroll", "best_loss", "last_loss"]
+    assert frame.loc["simple", columns].tolist() == pytest.approx([20, 90, 800, 0.25, 0.35])
+    assert frame.loc["adam", columns].isna().all()
+    for number, record in enumerate(records):
+        record.write(tmp_path / str(number) / "record.json")
+    for words, shown in (([], False), (["--selection"], True)):
+        main([str(tmp_path), "--out", str(tmp_path / "out"), "--format", "md", "tex", "html", *words])
+        text, latex, page = (tmp_path / "out" / name for name in ("tables.md", "tables.tex", "report.html"))
+        for heading in ("exploded (%)", "clipped (%)", "best unroll", "validation, best", "validation, last"):
+            assert (heading in text.read_text()) == shown
+            assert (heading.replace("%", r"\%") in latex.read_text()) == shown
+        assert "selected at unroll 800: validation loss 0.25, at last 0.35; 20 % of unrolls exploded; 90 % of" in (
+            page.read_text()
+        )
+    diverged = [_trained(optimized(PLAIN), **numbers, last_loss=None)]
+    assert "| diverged" in to_text(to_frame(rows_of(diverged)), selection=True)
 
 
 def test_lines_name_interval_units_and_what_is_missing():

@@ -3,7 +3,7 @@
 import json
 import re
 from html.parser import HTMLParser
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import msgspec
 import pytest
@@ -273,6 +273,29 @@ def test_lines_are_toggled_by_mouse_and_keyboard(browser):
     browser.key("Enter", 13, "\r")
     assert lines(browser) == everything
     assert browser.run("document.activeElement.dataset.key") == "adam"
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_lines_are_named_at_their_ends_and_names_never_meet(browser, width):
+    load(browser, width)
+    show(browser)
+    boxes = (
+        f"Array.from(document.querySelectorAll('{CURVES} .plot .annotation-text-g')).map(g => [g.textContent, "
+        "(r => [r.left, r.top, r.right, r.bottom])(g.querySelector('text').getBoundingClientRect())])"
+    )
+    named = browser.run(boxes)
+    everything = set(lines(browser))
+    assert len(named) == len(everything) > 5
+    for text, _ in named:
+        assert any(line.startswith(text.removesuffix("…")) for line in everything), text
+    frame = browser.run(f"(r => [r.left, r.right])(document.querySelector('{CURVES} .plot').getBoundingClientRect())")
+    for (_, one), (_, other) in combinations(named, 2):
+        apart = one[2] < other[0] or other[2] < one[0] or min(one[3], other[3]) <= max(one[1], other[1]) + 3
+        assert apart, "letters have room above and below within their box"
+    assert all(frame[0] < left < right <= frame[1] + 1 for _, (left, _, right, _) in named)
+    browser.click(f'{CURVES} .legend button[data-key="adam"]')
+    assert len(browser.run(boxes)) == len(everything) - 1, "a hidden line has no name"
+    browser.click(f'{CURVES} .legend button[data-key="adam"]')
 
 
 def test_metrics_and_scales_are_switched(browser):

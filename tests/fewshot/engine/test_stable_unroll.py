@@ -34,7 +34,9 @@ def unroll(core: CoordinatewiseOptimizer, problems: Sequence[Problem], weight: f
 
 
 def gradient(core: CoordinatewiseOptimizer, part: Truncation) -> Tensor:
-    return torch.cat([g.reshape(-1) for g in torch.autograd.grad(part.surrogate, list(core.parameters()))])
+    return torch.cat(
+        [g.reshape(-1) for g in torch.autograd.grad(part.surrogate, list(core.parameters()), materialize_grads=True)]
+    )
 
 
 @pytest.mark.parametrize("weighting", get_args(Weighting))

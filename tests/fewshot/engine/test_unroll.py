@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -33,25 +34,30 @@ def unroll(core: CoordinatewiseOptimizer, seeds: list[int], regularizer: Regular
 
 
 def gradient(core: CoordinatewiseOptimizer, surrogate: Tensor) -> Tensor:
-    return torch.cat([g.reshape(-1) for g in torch.autograd.grad(surrogate, list(core.parameters()))])
+    return torch.cat(
+        [g.reshape(-1) for g in torch.autograd.grad(surrogate, list(core.parameters()), materialize_grads=True)]
+    )
 
 
 def by_loop(
-    core: CoordinatewiseOptimizer, seed: int, regularizer: Smoothness, weights: list[float], ahead: int = 0
+    core: CoordinatewiseOptimizer,
+    seed: int,
+    regularizer: Smoothness,
+    weights: list[float],
+    ahead: int = 0,
+    second_order: bool = False,
 ) -> Tensor:
     """Eq. 5 with one graph through networks and core, nothing rewritten: the objective."""
     problem = TASK.problem("train", seed, 8)
     theta, memory = problem.init(), core.features.init(problem.init()[None])
     hidden, total = core.init_hidden(len(theta)), torch.zeros((), dtype=torch.float64)
     for step, weight in enumerate(weights):
-        leaf = theta.detach().requires_grad_()
-        (g,) = torch.autograd.grad(problem.loss(leaf, problem.batch(step)), leaf)
+        leaf = theta if second_order and step else theta.detach().requires_grad_()
+        (g,) = torch.autograd.grad(problem.loss(leaf, problem.batch(step)), leaf, create_graph=second_order)
         state, memory = core.features(g[None], theta[None], memory)
-        update, after = core(state[0], hidden)
-        penalties = [
-            (core(state[0] + end * regularizer.options.radius, hidden)[0] - update).square().sum(dim=1)
-            for end in (-1, 1)
-        ]
+        update, after = core.equation(state[0], hidden)
+        ends = [state[0].detach() + end * regularizer.options.radius for end in (-1, 1)]
+        penalties = [(core.equation(moved, hidden)[0] - update).square().sum(dim=1) for moved in ends]
         theta, hidden = theta + update[:, 0], after
         total = total + weight * problem.loss(theta, problem.batch(step + ahead))
         total = total + weight * regularizer.options.weight * torch.maximum(*penalties).mean()
@@ -66,6 +72,44 @@ def test_meta_gradient_is_that_of_a_plain_loop(judged_on: Any, recompute: bool) 
     expected = gradient(core, by_loop(core, 5, regularizer, weights, ahead=int(judged_on == "next")))
     assert expected.abs().max() > 1e-3
     torch.testing.assert_close(gradient(core, ours.surrogate), expected)
+
+
+@pytest.mark.parametrize("judged_on", ["same", "next"])
+@pytest.mark.parametrize("weight", [0.0, 3.0])
+def test_second_order_meta_gradient_is_that_of_a_plain_loop_with_second_derivatives(
+    judged_on: Any, weight: float
+) -> None:
+    core, regularizer, weights = make(), smooth(weight), step_weights("linear", 0, 6)
+    ours = unroll(core, [5], regularizer, judged_on=judged_on, second_order=True).truncation(weights)
+    objective = by_loop(core, 5, regularizer, weights, int(judged_on == "next"), second_order=True)
+    torch.testing.assert_close(ours.objective, objective.detach())
+    torch.testing.assert_close(gradient(core, ours.surrogate), gradient(core, objective))
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_second_order_meta_gradient_of_two_truncations_by_finite_differences(name: str) -> None:
+    """Of the second truncation, whose beginning is a constant."""
+    core, options = make(name), {"second_order": True, "objective": "log", "judged_on": "next"}
+    begun = unroll(core, [2, 4], smooth(0.0), **options)
+    begun.truncation([1.0] * 3)
+    ours = gradient(core, copy.copy(begun).truncation([1.0] * 4).surrogate)
+    numeric = []
+    for parameter in core.parameters():
+        for i in range(min(3, parameter.numel())):
+            ends = []
+            for move in (1e-6, -1e-6):
+                with torch.no_grad():
+                    parameter.view(-1)[i] += move
+                again = copy.copy(begun)
+                ends.append(float(again.truncation([1.0] * 4).objective))
+                with torch.no_grad():
+                    parameter.view(-1)[i] -= move
+            numeric.append((ends[0] - ends[1]) / 2e-6)
+    picked, at = [], 0
+    for parameter in core.parameters():
+        picked.append(ours[at : at + min(3, parameter.numel())])
+        at += parameter.numel()
+    torch.testing.assert_close(torch.cat(picked), torch.tensor(numeric, dtype=torch.float64), rtol=1e-4, atol=1e-6)
 
 
 def test_meta_gradient_by_finite_differences() -> None:
@@ -173,11 +217,12 @@ def test_every_pair_of_optimizer_and_regularizer_has_meta_gradients(
     assert isinstance(core, CoordinatewiseOptimizer)
     running = unroll(core, [1, 2], chosen, recompute=recompute)
     penalized = torch.zeros(())
-    for _ in range(2):
+    for later in range(2):
         found = running.truncation(step_weights("linear", 0, 3))
         core.zero_grad()
         found.surrogate.backward()
-        assert all(p.grad is not None and p.grad.isfinite().all() for p in core.parameters())
+        own = [p for n, p in core.named_parameters() if not (later and n.startswith("starts"))]  # of the first step
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in own)
         assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in core.parameters())
         penalized = found.penalty.sum()
     assert (penalized > 0) == (regularizer not in ("none", "spectral"))

@@ -38,3 +38,22 @@ def set_gradients(parameters, seed=0):
         parameter.grad = 0.1 * torch.randn(parameter.shape, generator=generator, dtype=torch.float32).to(
             parameter.dtype
         )
+
+
+def begin(core, rows=None, lengths=None):
+    """Hidden in float64 of so many rows, or of networks of tensors of these lengths."""
+    hidden = core.init_hidden(rows) if lengths is None else core.begin(lengths)
+    return tuple(part.double() if part.is_floating_point() else part for part in hidden)
+
+
+def perturbed(core):
+    """In float64, away from the special initial values."""
+    core = core.double()
+    with torch.no_grad():
+        for parameter in core.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
+    return core
+
+
+def draw(*shape, seed=3):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

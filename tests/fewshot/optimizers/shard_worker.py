@@ -23,6 +23,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 
 import fewshot
 from fewshot.errors import InputError
+from fewshot.optimizers import LEARNED
 
 STEPS = 4
 CPU = torch.device("cpu")
@@ -132,6 +133,10 @@ def nan_in_one_shard(name):
 
 def refusals():
     """What is not known to be right is refused."""
+    model = fully_shard(make_model(), mesh=init_device_mesh("cpu", (2,)))
+    core = LEARNED["l2o_scale"](torch.Generator().manual_seed(0))
+    with pytest.raises(InputError, match="need the whole network"):
+        steps(model, fewshot.LearnedOptimizer(model.parameters(), core), [0])
     cases = {
         "process_group": lambda: fewshot.LearnedOptimizer(fsdp1(make_model()).parameters(), "simple"),
         "use_orig_params": lambda: fewshot.LearnedOptimizer(
@@ -157,7 +162,8 @@ CASES = [ddp, ddp_with_join, zero, fsdp1_with_a_group, fsdp2, fsdp2_with_replica
 def main(rank, folder):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    found = {(case.__name__, name): case(name) for case in CASES for name in ("smoothed_simple", "rnnprop")}
+    names = ("smoothed_simple", "rnnprop", f"{folder}/stabilized.safetensors")
+    found = {(case.__name__, Path(name).stem): case(name) for case in CASES for name in names}
     refusals()
     dist.barrier()
     if rank == 0:

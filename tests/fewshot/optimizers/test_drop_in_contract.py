@@ -1,4 +1,4 @@
-"""One table of behaviours of torch's optimizers, for every shipped learned optimizer and `torch.optim.Adam` beside."""
+"""One table of behaviours of torch's optimizers: for every shipped learned optimizer, L2O-Scale, and Adam beside."""
 
 import copy
 import gc
@@ -20,14 +20,17 @@ from torch.optim import lr_scheduler as schedules
 from torch.optim.swa_utils import SWALR
 
 import fewshot
+from fewshot.optimizers import L2OScale
 from fewshot.optimizers.optimizer_file import shipped
 
+L2O_SCALE = L2OScale(torch.Generator().manual_seed(1))
 MAKERS = {
     "adam": lambda parameters, **options: torch.optim.Adam(parameters, **{"lr": 0.01, **options}),
     **{
         name: lambda parameters, name=name, **options: fewshot.LearnedOptimizer(parameters, name, **options)
         for name in shipped()
     },
+    "l2o_scale": lambda parameters, **options: fewshot.LearnedOptimizer(parameters, L2O_SCALE, **options),
 }
 SCHEDULES = {
     "LambdaLR": lambda o: schedules.LambdaLR(o, lambda step: 0.5**step),
@@ -329,6 +332,8 @@ def test_rows_without_a_gradient_stand_still(make):
     moved = (embedding.weight.detach() - before).abs().amax(dim=1)
     assert moved[[0, 4, 5]].max() == 0
     assert moved[[1, 2, 3]].min() > 0
+    if make is MAKERS["l2o_scale"]:  # whose memory does not begin with zeros
+        return
     others = {n: t for n, t in optimizer.state[embedding.weight].items() if t.shape == embedding.weight.shape}
     assert all((t[[0, 4, 5]] == 0).all() for t in others.values())
 

@@ -4,11 +4,38 @@ import copy
 
 import pytest
 import torch
+from optimizer_models import begin
 
-from fewshot.optimizers import LEARNED, MetaLSTM, Response, Step, SyntheticGradient
+from fewshot.optimizers import (
+    LEARNED,
+    CoordinatewiseOptimizer,
+    L2OScale,
+    MetaLSTM,
+    Response,
+    Simple,
+    Step,
+    SyntheticGradient,
+    create,
+)
 
 ROWS = 7
-CORES = {"meta_lstm": MetaLSTM, "synthetic_gradient": SyntheticGradient, **LEARNED}
+
+
+def small(kind, **options):
+    sizes = {"tensor_size": 2, "network_size": 2} if kind is L2OScale else {}
+    return lambda generator: create(kind, generator, kind.Options(hidden_size=3, **sizes, **options))
+
+
+NOMINAL = {"nominal_rate": 0.3, "nominal_learned": True}
+CORES = {
+    "meta_lstm": MetaLSTM,
+    "synthetic_gradient": SyntheticGradient,
+    **LEARNED,
+    "l2o_scale": small(L2OScale),
+    **{f"{name}, rms": small(kind, update_rms=0.2) for name, kind in LEARNED.items()},
+    **{f"{name}, nominal": small(kind, **NOMINAL) for name, kind in LEARNED.items()},
+    "simple, both": small(Simple, features="full", update_rms=0.2, **NOMINAL),
+}
 
 
 def make(name):
@@ -21,7 +48,7 @@ def make(name):
 
 def take_steps(core, count, rows=ROWS, seed=3):
     generator = torch.Generator().manual_seed(seed)
-    hidden = tuple(h.double() for h in core.init_hidden(rows))
+    hidden = begin(core, rows)
     for _ in range(count):
         state = torch.randn(rows, core.state_size, generator=generator, dtype=torch.float64)
         step = Step(state, hidden, *core(state, hidden))
@@ -49,23 +76,36 @@ def test_named_columns_lie_in_the_state(core):
 def test_rows_depend_on_each_other_only_where_the_core_says_so(core):
     together = take_steps(core, 1)
     if not core.independent_rows:
-        alone = core(together.state[:-1], tuple(h[:-1] for h in together.hidden))[0]
-        assert (alone - together.update[:-1]).abs().max() > 1e-3
+        alone = core(together.state[:-1], fewer(core, together.hidden))[0]
+        assert (alone - together.update[:-1]).abs().max() > 1e-7
         return
     for row in range(ROWS):
         alone = core(together.state[row : row + 1], tuple(h[row : row + 1] for h in together.hidden))[0]
         torch.testing.assert_close(alone[0], together.update[row], rtol=1e-12, atol=1e-12)
 
 
+def fewer(core, hidden):
+    """Without the last row."""
+    if not holds_statistics(core):
+        return tuple(h[:-1] for h in hidden)
+    of_rows = len(hidden) - core.tensor_parts - 1
+    return *(h[:-1] for h in hidden[:of_rows]), *hidden[of_rows:-1], hidden[-1] - 1
+
+
+def holds_statistics(core):
+    """Whether responses hold what is computed over rows at those of their step."""
+    return isinstance(core, CoordinatewiseOptimizer) and not core.independent_rows
+
+
 def test_permuting_rows_permutes_updates(core):
     step, order = take_steps(core, 2), torch.randperm(ROWS, generator=torch.Generator().manual_seed(0))
-    permuted = core(step.state[order], tuple(h[order] for h in step.hidden))[0]
+    permuted = core(step.state[order], tuple(h[order] if len(h) == ROWS else h for h in step.hidden))[0]
     torch.testing.assert_close(permuted, step.update[order], rtol=1e-12, atol=1e-12)
 
 
 def test_groups_of_dependent_rows_do_not_see_each_other(core):
     """States [groups, rows, F] give what the groups give one by one, and so does what smoothness asks of them."""
-    if core.independent_rows:
+    if core.independent_rows or holds_statistics(core):
         return
     states = torch.randn(3, ROWS, core.state_size, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     update = core(states, ())[0]
@@ -78,6 +118,23 @@ def test_groups_of_dependent_rows_do_not_see_each_other(core):
         moved_alone, pull_alone = response.vjp(states[group] + 0.1)
         torch.testing.assert_close(moved[group], moved_alone, rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(pulled[group], pull_alone(alone), rtol=1e-10, atol=1e-12)
+
+
+def test_networks_side_by_side_do_not_see_each_other(core):
+    """Their rows stand one after another, and lengths say which are whose; a learned optimizer of weights."""
+    if not holds_statistics(core):
+        return
+    states = torch.randn(3, ROWS, core.state_size, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    hidden = begin(core, lengths=torch.tensor([[4, 3]] * 3))
+    first = core.step(states.flatten(0, 1), hidden)
+    second = core.step(states.flatten(0, 1).flip(0), first.next_hidden)
+    of_rows = len(hidden) - core.tensor_parts - 1
+    for network in range(3):
+        mine = slice(ROWS * network, ROWS * (network + 1))
+        tensors = slice(2 * network, 2 * network + 2)
+        own = [h[mine] for h in first.next_hidden[:of_rows]] + [h[tensors] for h in first.next_hidden[of_rows:-1]]
+        alone = core(states.flatten(0, 1).flip(0)[mine], (*own, torch.tensor([[4, 3]])))[0]
+        torch.testing.assert_close(alone, second.update[mine], rtol=1e-12, atol=1e-12)
 
 
 def test_forward_is_pure(core):
@@ -121,6 +178,8 @@ def test_response_is_the_update_as_a_function_of_the_columns(core):
         columns = core.column_slice(name)
         response = core.response(step, columns)
         torch.testing.assert_close(response(step.state[:, columns]), step.update, rtol=1e-12, atol=1e-12)
+        if holds_statistics(core):
+            continue
         moved = step.state.clone()
         moved[:, columns] += 0.7
         expected = core(moved, step.hidden)[0]
@@ -133,7 +192,7 @@ def test_response_pulls_back_the_derivative_of_the_update(core):
         columns = core.column_slice(name)
         leaf = (step.state[:, columns] + 0.1).detach().requires_grad_()
         state = torch.cat([step.state[:, : columns.start], leaf, step.state[:, columns.stop :]], dim=1)
-        update = core(state, step.hidden)[0]
+        update = core.response(step, columns)(leaf) if holds_statistics(core) else core(state, step.hidden)[0]
         cotangent = torch.linspace(-1, 1, update.numel(), dtype=torch.float64).view_as(update)
         (expected,) = torch.autograd.grad(update, leaf, cotangent)
         moved, pull = core.response(step, columns).vjp(leaf.detach())
@@ -146,7 +205,7 @@ def test_response_pulls_back_the_derivative_of_the_update(core):
 
 def test_the_farther_update_is_that_of_two_whole_evaluations(core):
     """The same values and, through them and the step, the same gradients; with a graph or without."""
-    if not core.independent_rows:
+    if not core.independent_rows and not holds_statistics(core):
         pytest.skip("no row has ends of its own")
     step = take_steps(core, 3)
     for name in parts(core):
@@ -154,7 +213,9 @@ def test_the_farther_update_is_that_of_two_whole_evaluations(core):
         low, high = step.state[:, columns] - 0.4, step.state[:, columns] + 0.5
         response, leaves = core.response(step, columns), list(core.parameters())
         found = response.farther(low, high, step.update.detach())
-        ends = torch.stack([core(step.moved_to(values, columns), step.hidden)[0] for values in (low, high)])
+        move = core.response(step, columns) if holds_statistics(core) else None
+        ends = [move(v) if move else core(step.moved_to(v, columns), step.hidden)[0] for v in (low, high)]
+        ends = torch.stack(ends)
         gaps = (ends - step.update).square().sum(dim=-1)
         expected = torch.where((gaps[1] > gaps[0])[:, None], ends[1], ends[0])
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
@@ -173,7 +234,7 @@ def test_the_response_of_some_rows_is_theirs_among_all(core):
         response: Response = core.response(step, columns)
         if not response.divisible:
             continue
-        assert core.independent_rows
+        assert core.independent_rows or holds_statistics(core)
         values = step.state[:, columns] + 0.3
         few = response.at(rows)
         torch.testing.assert_close(few(values[rows]), response(values)[rows], rtol=1e-12, atol=1e-12)

@@ -28,7 +28,7 @@ def make_core(name="meta_lstm"):
 def take_step(core, regularizer=None, seed=3):
     generator = torch.Generator().manual_seed(seed)
     state = torch.randn(ROWS, core.state_size, generator=generator, dtype=torch.float64)
-    hidden = tuple(h.double() for h in core.init_hidden(ROWS))
+    hidden = tuple(h.double() if h.is_floating_point() else h for h in core.init_hidden(ROWS))
     hidden = core(state.flip(0), hidden)[1]
     return inner_step(core, regularizer or Regularizer(), state, hidden)
 

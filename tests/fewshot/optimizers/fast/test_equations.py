@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fewshot.optimizers import DM, LEARNED, MetaLSTM, RNNprop, Simple, SyntheticGradient
+from fewshot.optimizers import DM, LEARNED, MetaLSTM, RNNprop, Simple, SyntheticGradient, create
 from fewshot.optimizers.core import NeuralOptimizer
 from fewshot.optimizers.fast.elementwise import add_product, tanh
 from fewshot.optimizers.fast.gates import gates
@@ -19,6 +19,9 @@ CORES = {
     "meta_lstm": MetaLSTM,
     "synthetic_gradient": SyntheticGradient,
     **LEARNED,
+    "simple_stable": lambda generator: create(
+        Simple, generator, Simple.Options(update_rms=0.3, nominal_rate=0.1, nominal_learned=True)
+    ),
     "simple_full": lambda generator: Simple(generator, Simple.Options(features="full")),
 }
 RESPONSES = {
@@ -51,7 +54,7 @@ def close(actual, expected):
 def unroll(core, of):
     """A few steps, a number that depends on all they give, and its gradients."""
     state = draw(STEPS, ROWS, of.state_size)
-    hidden, total, updates = tuple(h.double() for h in core.init_hidden(ROWS)), 0.0, []
+    hidden, total, updates = tuple(h.double() if h.is_floating_point() else h for h in core.init_hidden(ROWS)), 0.0, []
     for t in range(STEPS):
         update, hidden = core(state[t], hidden)
         updates.append(update)
@@ -71,7 +74,10 @@ def test_steps_and_their_gradients_are_those_of_the_equation(name):
 
 def taken(core, of):
     """A step with memory, by the equation."""
-    hidden = of.equation(draw(ROWS, of.state_size, seed=5), tuple(h.double() for h in of.init_hidden(ROWS)))[1]
+    hidden = of.equation(
+        draw(ROWS, of.state_size, seed=5),
+        tuple(h.double() if h.is_floating_point() else h for h in of.init_hidden(ROWS)),
+    )[1]
     return core.step(draw(ROWS, of.state_size), hidden)
 
 
