@@ -11,7 +11,7 @@ setup: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0])'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,learn2learn]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,learn2learn,sweep,distributed]'
 	$(BIN)/pip install --quiet --no-build-isolation --use-pep517 --no-deps --config-settings=--global-option=build_ext learn2learn==0.2.0
 	@touch $@
 

@@ -13,6 +13,7 @@ COMMANDS = {
     "optimize": "meta-train and test an optimizer of network weights, or a hand-designed one",
     "predict": "classify your own images with a few-shot learner, from a few labelled ones",
     "pretrain": "pre-train or import a backbone, which SIB and nearest centroids learn from",
+    "sweep": "choose options on validation, and judge what was chosen on fresh seeds and test problems",
     "paper": "make a table or figure of the paper by name",
     "report": "tables, figures and a page of all records",
     "speed": "how fast it is here",

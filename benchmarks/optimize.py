@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks.general.base import GeneralExperiment
 from benchmarks.general.command import parse
 from benchmarks.general.experiment import experiment_of
 from benchmarks.general.verdict import how_it_went
 from benchmarks.reporting.beside import table_beside
 from benchmarks.running.device import choose_device
-from benchmarks.running.execute import end, run_seeds
+from benchmarks.running.execute import end, run_seeds, validate_seeds
 from fewshot.console import run_command, say
 from fewshot.general.tasks import open_task
 
@@ -21,7 +22,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = choose_device(command.device, command.precision)
     task = open_task(command.task, command.data, device)
     task.use_precision(command.precision)
-    records = run_seeds(command, lambda seed: experiment_of(command, seed, task, device))
+
+    def experiment(seed: int) -> GeneralExperiment:
+        return experiment_of(command, seed, task, device)
+
+    if command.validate_only:
+        validate_seeds(command, experiment)
+        return
+    records = run_seeds(command, experiment)
     say(table_beside(command.results, records))
     for record in records:
         if (line := how_it_went(record.facts)) is not None:

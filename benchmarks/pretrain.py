@@ -27,7 +27,7 @@ def run_seed(command: PretrainCommand, seed: int, dataset: Dataset, device: torc
     pretraining = Pretraining(command, seed, dataset, device, world)
     if pretraining.path.is_file() and not command.fresh and world.leads:
         say(f"seed {seed} was finished before (--fresh trains it again)")
-    record = pretraining.execute()
+    record = pretraining.execute(command.wait)
     if record is not None:
         say(_result(pretraining.path, record))
 

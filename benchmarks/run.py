@@ -13,7 +13,7 @@ from benchmarks.few_shot.presets import preset_name
 from benchmarks.few_shot.transfer import Transferred
 from benchmarks.reporting.beside import table_beside
 from benchmarks.running.device import choose_device
-from benchmarks.running.execute import end, run_seeds
+from benchmarks.running.execute import end, run_seeds, validate_seeds
 from fewshot.backbones.pretrain import PretrainingFailed
 from fewshot.console import note, run_command, say
 from fewshot.data.catalog import CATALOG, open_dataset
@@ -27,7 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _say_what_paper_takes(command)
     device = choose_device(command.device, command.precision)
     dataset = open_dataset(command.dataset, command.data, command.quiet)
-    records = run_seeds(command, _experiments(command, dataset, device))
+    experiments = _experiments(command, dataset, device)
+    if command.validate_only:
+        validate_seeds(command, experiments)
+        return
+    records = run_seeds(command, experiments)
     say(table_beside(command.results, records))
     end(records)
 

@@ -19,12 +19,14 @@ from benchmarks.running.record import RECORD_NAME, Record
 from benchmarks.running.schema import (
     BackboneFacts,
     DatasetFacts,
+    Environment,
     FewShotDetails,
     FewShotFacts,
     FewShotResults,
     ManifestFacts,
     Measured,
 )
+from benchmarks.running.validation import Validation
 from fewshot.backbones.file import BackboneInfo
 from fewshot.data.catalog import CATALOG, pixels_of
 from fewshot.data.episodes import Episode
@@ -87,7 +89,27 @@ class FewShotBase:
             )
         learner.precision = self.config.precision
 
+    def dataset_facts(self) -> DatasetFacts:
+        """What identifies the dataset."""
+        dataset = self.dataset
+        return DatasetFacts(name=dataset.name, fingerprint=dataset.fingerprint, pixels=pixels_of(dataset))
+
+    def environment(self) -> Environment:
+        """Where this runs, with the plug-ins that it uses."""
+        config, preset = self.config, f"{self.config.method}.{self.command.preset}"
+        used = (
+            (METHODS, config.method),
+            (REGULARIZERS, config.regularizer),
+            (CATALOG, config.dataset),
+            (PRESETS, preset),
+        )
+        return environment(self.device, used)
+
     def execute(self) -> Record:
+        """See `Experiment`."""
+        raise NotImplementedError
+
+    def validate(self, path: Path) -> Validation:
         """See `Experiment`."""
         raise NotImplementedError
 
@@ -111,12 +133,6 @@ class FewShotBase:
     ) -> Record:
         """Complete the record and write it; `own` are members of `FewShotFacts` that kinds of runs differ in."""
         config, dataset, backbone = self.config, self.dataset, self.backbone
-        used = (
-            (METHODS, config.method),
-            (REGULARIZERS, config.regularizer),
-            (CATALOG, config.dataset),
-            (PRESETS, f"{config.method}.{self.command.preset}"),
-        )
         facts = FewShotFacts(
             status="failed" if failure else "finished",
             failure=failure,
@@ -124,14 +140,14 @@ class FewShotBase:
             config_sha256=config.sha256(),
             seed=self.seed,
             transductive=bool(learner.transductive),
-            dataset=DatasetFacts(name=dataset.name, fingerprint=dataset.fingerprint, pixels=pixels_of(dataset)),
+            dataset=self.dataset_facts(),
             backbone=None
             if backbone is None
             else BackboneFacts(
                 name=backbone.backbone, sha256=backbone.sha256, dataset=backbone.dataset, origin=backbone.origin
             ),
             manifests={m.split: ManifestFacts(**asdict(m), sha256=m.sha256(dataset)) for m in manifests},
-            environment=environment(self.device, used),
+            environment=self.environment(),
             meta_parameters=sum(p.numel() for p in learner.parameters()),
             queries_per_episode=config.way * config.query,
             computation=METHODS[config.method].computation,

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.backbones.config import DEFAULT_BACKBONES
 from benchmarks.few_shot.config import FewShotConfig
 from benchmarks.few_shot.presets import preset as with_preset
-from benchmarks.running.command import CommandLine, Execution
+from benchmarks.running.command import CommandLine, MetaTrainingExecution
 from fewshot.errors import InputError
 from fewshot.learners import METHODS
 from fewshot.learners.file import read_learner_card
@@ -22,7 +22,7 @@ _DECIDED_BY_EVALUATE = ("method", "regularizer", "preset", "normalize", "penalty
 
 
 @dataclass(frozen=True)
-class FewShotCommand(Execution, FewShotConfig):
+class FewShotCommand(MetaTrainingExecution, FewShotConfig):
     """Meta-train a few-shot learner, test it on fixed episodes, record everything, and print its table.
 
     The same command again continues an interrupted run, or shows the finished one. Defaults below are those of the
@@ -45,12 +45,16 @@ class FewShotCommand(Execution, FewShotConfig):
 
     def __post_init__(self) -> None:
         FewShotConfig.__post_init__(self)
-        Execution.__post_init__(self)
+        MetaTrainingExecution.__post_init__(self)
         if self.evaluate is None:
             return
         _refuse_decided(self.evaluate, self.given)
         if self.seeds != (0,):
             raise InputError(f"seeds are {self.seeds}, but --evaluate has one run; leave --seeds out")
+        if self.validate_only:
+            raise InputError(
+                "--validate-only is about meta-training, of which --evaluate has none; leave one of them out"
+            )
 
 
 def _refuse_decided(evaluate: str, given: Iterable[str]) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -24,6 +28,7 @@ from benchmarks.running.schema import (
     FewShotTraining,
     TestedEpisodes,
 )
+from benchmarks.running.validation import Validation, ValidationFacts, write_validation
 from fewshot.backbones.features import AugmentedSampler, open_features
 from fewshot.backbones.file import BackboneInfo, read_info
 from fewshot.data.augment import Augment
@@ -39,6 +44,8 @@ from fewshot.learners.features import FeatureOptions
 from fewshot.learners.file import LearnerCard, save_learner
 from fewshot.regularizers import REGULARIZERS
 from fewshot.seeding import derive
+
+NEVER_FINITE = "no validation gave finite logits"
 
 
 class FewShotExperiment(FewShotBase):
@@ -97,7 +104,50 @@ class FewShotExperiment(FewShotBase):
         command = self.command
         if command.manifest is not None:
             self.test.export(command.manifest, self.dataset)
-        trainer = MetaTrainer(
+        trainer = self._trainer()
+        results, failure, test_seconds = None, None, 0.0
+        with self._observer(trainer) as observer:
+            try:
+                trainer.run(observer)
+                tested = time.monotonic()
+                results = self._test(trainer, observer)
+                test_seconds = time.monotonic() - tested
+            except (MetaTrainingFailed, FloatingPointError) as error:
+                failure = str(error)
+        return self._write(trainer.progress, results, failure, test_seconds)
+
+    def validate(self, path: Path) -> Validation:
+        """See `Experiment`."""
+        failure, trainer = None, self._trainer()
+        values = np.full(self.validation.count, np.nan)
+        with self._observer(trainer) as observer:
+            try:
+                trainer.run(observer, self.command.stop_at)
+                if trainer.progress.best_score is None:
+                    raise MetaTrainingFailed(NEVER_FINITE)
+                self.learner.load_state_dict(trainer.best)
+                values = self.correct(self.learner, self.validation, self.preprocess) / (
+                    self.config.way * self.config.query
+                )
+            except (MetaTrainingFailed, FloatingPointError) as error:
+                failure = str(error)
+        progress, config = trainer.progress, self.config
+        facts = ValidationFacts(
+            config=config.to_dict(),
+            config_sha256=config.sha256(),
+            seed=self.seed,
+            dataset=self.dataset_facts(),
+            environment=self.environment(),
+            problems=self.validation.sha256(self.dataset),
+            higher_is_better=True,
+            done=progress.episode,
+            total=config.training.episodes,
+            failure=failure,
+        )
+        return write_validation(path, facts, values.tolist(), measured(progress.seconds, 0.0, progress.interruptions))
+
+    def _trainer(self) -> MetaTrainer:
+        return MetaTrainer(
             self.learner,
             self.regularizer,
             self.config.training,
@@ -108,20 +158,16 @@ class FewShotExperiment(FewShotBase):
             ),
             self._identity(),
             self.folder / CHECKPOINT_NAME,
-            command.checkpoint_seconds,
+            self.command.checkpoint_seconds,
         )
-        results, failure, test_seconds = None, None, 0.0
+
+    @contextmanager
+    def _observer(self, trainer: MetaTrainer) -> Iterator[FewShotObserver]:
+        """Watches from where a trainer stands."""
         title, done = f"{self.config.method} {self.config.regularizer} seed {self.seed}", trainer.progress.episode
-        with FewShotObserver(self.folder, title, command.quiet, done) as observer:
+        with FewShotObserver(self.folder, title, self.command.quiet, done) as observer:
             observer.begin("meta-training", self.config.training.episodes, done)
-            try:
-                trainer.run(observer)
-                tested = time.monotonic()
-                results = self._test(trainer, observer)
-                test_seconds = time.monotonic() - tested
-            except (MetaTrainingFailed, FloatingPointError) as error:
-                failure = str(error)
-        return self._write(trainer.progress, results, failure, test_seconds)
+            yield observer
 
     def _identity(self) -> dict[str, str]:
         identity = {
@@ -141,7 +187,7 @@ class FewShotExperiment(FewShotBase):
         """Correct queries per test episode, of the model that validated best and of the last one; both are saved."""
         progress = trainer.progress
         if not progress.best_episode:
-            raise MetaTrainingFailed("no validation gave finite logits")
+            raise MetaTrainingFailed(NEVER_FINITE)
         models = {"best": (progress.best_episode, trainer.best), "last": (progress.episode, snapshot(self.learner))}
         validated = {"best": progress.best_accuracy, "last": progress.validation[-1]["accuracy"]}
         tested: dict[str, TestedEpisodes] = {}

@@ -18,6 +18,7 @@ from benchmarks.running.identity import config_sha256
 from benchmarks.running.record import RECORD_NAME, Record
 from benchmarks.running.schema import (
     DatasetFacts,
+    Environment,
     GeneralDetails,
     GeneralFacts,
     GeneralResults,
@@ -26,6 +27,8 @@ from benchmarks.running.schema import (
     TestRun,
     TrajectoryFacts,
 )
+from benchmarks.running.validation import Validation
+from fewshot.errors import InputError
 from fewshot.general.evaluate import Curve, points, train
 from fewshot.general.hand_designed import HAND_DESIGNED
 from fewshot.general.smoothness import trajectory_smoothness
@@ -61,6 +64,17 @@ class GeneralExperiment:
         """See `Experiment`."""
         raise NotImplementedError
 
+    def validate(self, path: Path) -> Validation:
+        """See `Experiment`; nothing but meta-training can be validated without a test.
+
+        Raises:
+            InputError: where nothing is meta-trained.
+        """
+        raise InputError(
+            f"validate_only: {self.config.optimizer} is not meta-trained here, so there is nothing to choose by it;"
+            " leave it out"
+        )
+
     def protocol(self) -> ProtocolFacts:
         """What decides the test problems and their batches, with its hash."""
         test = self.config.test
@@ -77,6 +91,17 @@ class GeneralExperiment:
         facts = self.task.facts()
         sha256 = config_sha256(named | facts | {"computation": COMPUTATION})
         return ProtocolFacts(**named, task_facts=facts, sha256=sha256, computation=COMPUTATION)
+
+    def environment(self) -> Environment:
+        """What it is computed with."""
+        config = self.config
+        used = (
+            (LEARNED if config.learned else HAND_DESIGNED, config.optimizer),
+            (REGULARIZERS, config.regularizer),
+            (TASKS, config.task),
+            (PRESETS, self.command.preset),
+        )
+        return environment(self.device, used)
 
     def problems(self, stage: Stage, count: int) -> list[Problem]:
         """Fixed problems of a stage, the same for every optimizer and seed."""
@@ -114,12 +139,6 @@ class GeneralExperiment:
     ) -> Record:
         """Complete the record and write it; `own` are members of `GeneralFacts` that kinds of runs differ in."""
         config = self.config
-        used = (
-            (LEARNED if config.learned else HAND_DESIGNED, config.optimizer),
-            (REGULARIZERS, config.regularizer),
-            (TASKS, config.task),
-            (PRESETS, self.command.preset),
-        )
         facts = GeneralFacts(
             status="failed" if failure else "finished",
             failure=failure,
@@ -128,7 +147,7 @@ class GeneralExperiment:
             seed=self.seed,
             dataset=self.dataset,
             protocol=self.protocol(),
-            environment=environment(self.device, used),
+            environment=self.environment(),
             **own,
         )
         return Record.of(facts, results, details, took).write(self.folder / RECORD_NAME)

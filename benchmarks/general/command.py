@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.general.config import GeneralConfig
 from benchmarks.general.presets import preset as with_preset
-from benchmarks.running.command import CommandLine, Execution
+from benchmarks.running.command import CommandLine, MetaTrainingExecution
 from fewshot.errors import InputError
 from fewshot.general.hand_designed import HAND_DESIGNED
 from fewshot.general.tasks import TASKS
@@ -21,7 +21,7 @@ _FREE_WITH_EVALUATE = ("training.batch-size",)
 
 
 @dataclass(frozen=True)
-class GeneralCommand(Execution, GeneralConfig):
+class GeneralCommand(MetaTrainingExecution, GeneralConfig):
     """Meta-train an optimizer of network weights, or choose a hand-designed one's learning rate; test it on fixed
     problems, record everything, and print the table of what was tested on the same ones.
 
@@ -39,7 +39,7 @@ class GeneralCommand(Execution, GeneralConfig):
 
     def __post_init__(self) -> None:
         GeneralConfig.__post_init__(self)
-        Execution.__post_init__(self)
+        MetaTrainingExecution.__post_init__(self)
         if self.seeds != (0,) and (not self.learned or self.evaluate is not None):
             what = f"optimizer {self.optimizer} is" if not self.learned else "--evaluate is"
             raise InputError(f"seeds are {self.seeds}, but {what} not meta-trained and has one run; leave --seeds out")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +22,7 @@ from benchmarks.general.observe import GeneralObserver
 from benchmarks.general.transfer import read_optimizer
 from benchmarks.running.command import command_text
 from benchmarks.running.execute import CHECKPOINT_NAME, measured
+from benchmarks.running.identity import config_sha256
 from benchmarks.running.record import Record
 from benchmarks.running.schema import (
     GeneralDetails,
@@ -27,6 +32,7 @@ from benchmarks.running.schema import (
     TrajectoryFacts,
     ZeroStateUpdates,
 )
+from benchmarks.running.validation import Validation, ValidationFacts, write_validation
 from fewshot.engine.checkpoint import snapshot
 from fewshot.engine.few_shot import MetaTrainingFailed
 from fewshot.engine.general import UnrollOptions, UnrollTrainer
@@ -36,6 +42,8 @@ from fewshot.optimizers.analysis import zero_state_response
 from fewshot.optimizers.optimizer_file import OptimizerCard, save_optimizer
 from fewshot.regularizers import REGULARIZERS
 from fewshot.seeding import derive
+
+NEVER_FINITE = "every validation diverged"
 
 
 def experiment_of(command: GeneralCommand, seed: int, task: Task, device: torch.device) -> GeneralExperiment:
@@ -68,26 +76,9 @@ class Learned(GeneralExperiment):
         """Run and record; continues from a checkpoint."""
         options, core = self.config.training, self.core
         assert isinstance(options, UnrollOptions)
-        trainer = UnrollTrainer(
-            core,
-            self.regularizer,
-            options,
-            self.seed,
-            lambda seed: self.task.problem("train", seed, options.batch_size),
-            self.problems("val", options.validation_problems),
-            {
-                "configuration": self.config.sha256(),
-                "dataset": self.dataset.fingerprint,
-                "seed": str(self.seed),
-                "version of the computation": str(COMPUTATION),
-            },
-            self.folder / CHECKPOINT_NAME,
-            self.command.checkpoint_seconds,
-        )
+        trainer = self._trainer(options)
         results, trajectory, failure, test_seconds = None, None, None, 0.0
-        title, done = f"{self.config.optimizer} {self.config.regularizer} seed {self.seed}", trainer.progress.unroll
-        with GeneralObserver(self.folder, title, self.command.quiet, done) as observer:
-            observer.begin("unrolls", options.unrolls, done)
+        with self._observer(trainer) as observer:
             try:
                 trainer.run(observer)
                 started = time.monotonic()
@@ -118,6 +109,63 @@ class Learned(GeneralExperiment):
         own = _of_core(core, around_zero, trajectory)
         return self.write(results, details, took, failure, training=training, **own)
 
+    def validate(self, path: Path) -> Validation:
+        """See `Experiment`."""
+        options = self.config.training
+        assert isinstance(options, UnrollOptions)
+        failure, trainer = None, self._trainer(options)
+        values = [math.nan] * options.validation_problems
+        with self._observer(trainer) as observer:
+            try:
+                trainer.run(observer, self.command.stop_at)
+                if trainer.progress.best_loss is None:
+                    raise MetaTrainingFailed(NEVER_FINITE)
+                self.core.load_state_dict(trainer.best)
+                values = trainer.losses()
+            except MetaTrainingFailed as error:
+                failure = str(error)
+        progress, config = trainer.progress, self.config
+        decides = [self.protocol().sha256, options.validation_problems, trainer.validated_at]
+        facts = ValidationFacts(
+            config=config.to_dict(),
+            config_sha256=config.sha256(),
+            seed=self.seed,
+            dataset=self.dataset,
+            environment=self.environment(),
+            problems=config_sha256({"decides": decides}),
+            higher_is_better=False,
+            done=progress.unroll,
+            total=options.unrolls,
+            failure=failure,
+        )
+        return write_validation(path, facts, values, measured(progress.seconds, 0.0, progress.interruptions))
+
+    def _trainer(self, options: UnrollOptions) -> UnrollTrainer:
+        return UnrollTrainer(
+            self.core,
+            self.regularizer,
+            options,
+            self.seed,
+            lambda seed: self.task.problem("train", seed, options.batch_size),
+            self.problems("val", options.validation_problems),
+            {
+                "configuration": self.config.sha256(),
+                "dataset": self.dataset.fingerprint,
+                "seed": str(self.seed),
+                "version of the computation": str(COMPUTATION),
+            },
+            self.folder / CHECKPOINT_NAME,
+            self.command.checkpoint_seconds,
+        )
+
+    @contextmanager
+    def _observer(self, trainer: UnrollTrainer) -> Iterator[GeneralObserver]:
+        """Watches from where a trainer stands."""
+        title, done = f"{self.config.optimizer} {self.config.regularizer} seed {self.seed}", trainer.progress.unroll
+        with GeneralObserver(self.folder, title, self.command.quiet, done) as observer:
+            observer.begin("unrolls", trainer.options.unrolls, done)
+            yield observer
+
     def _card(self, loss: float) -> OptimizerCard:
         config = self.config
         assert isinstance(config.training, UnrollOptions)
@@ -135,7 +183,7 @@ class Learned(GeneralExperiment):
         """Curves of both models, which are saved; ends with the best one loaded."""
         progress, core = trainer.progress, trainer.core
         if progress.best_loss is None:
-            raise MetaTrainingFailed("every validation diverged")
+            raise MetaTrainingFailed(NEVER_FINITE)
         models = {"last": (progress.unroll, snapshot(core)), "best": (progress.best_unroll, trainer.best)}
         reached = {"last": progress.validation[-1]["loss"], "best": progress.best_loss}
         tested: dict[str, TestedOptimizer] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -12,22 +11,26 @@ from typing import Annotated, Literal
 import pandas as pd
 import tyro
 
-from benchmarks.paper.execute import run_jobs
+from benchmarks.jobs.kinds import Job, Places
+from benchmarks.jobs.options import Executor
+from benchmarks.jobs.plan import FAILED, Plan, PlannedRun, make_plan
+from benchmarks.jobs.prepare import prepared
+from benchmarks.jobs.schedule import run_jobs
+from benchmarks.paper.chosen import tuned, with_files
 from benchmarks.paper.exhibits import EXHIBITS, QUICK
-from benchmarks.paper.jobs import Places
-from benchmarks.paper.plan import FAILED, Plan, PlannedRun, make_plan
 from benchmarks.report import ReportCommand, write_report
 from benchmarks.reporting.read import load
 from benchmarks.running.command import check_seeds, parse_as, plugins_in
-from fewshot.console import duration, run_command, say
-from fewshot.data.catalog import open_dataset
+from benchmarks.sweep.grid import words_of
+from benchmarks.sweep.write import write_outcomes
+from fewshot.console import run_command, say
 from fewshot.errors import InputError
 from fewshot.files import write_text
 from fewshot.registry import load_plugins
 
 
 @dataclass(frozen=True)
-class PaperCommand(Places):
+class PaperCommand(Executor, Places):
     """Make a table or figure of the paper: print the plan, run what is missing, and report on just these runs.
 
     The same command again continues what was interrupted; runs that are finished already, whichever command made
@@ -44,18 +47,20 @@ class PaperCommand(Places):
     """Datasets whose optional runs are to be made, such as omniglot for table3; finished ones are shown anyway."""
     initializations: int | None = None
     """Test problems of the general track; None: as many as `benchmarks.optimize` takes."""
+    tune: bool = False
+    """Choose λ and ε on the paper's grid first, by validation over other seeds, and what is not smoothed by as many
+    tries; the table is of what was chosen."""
+    config: tuple[Path, ...] = ()
+    """Options for the runs that they are of: files that benchmarks.sweep wrote."""
     dry_run: bool = False
     """Print the plan, and do nothing."""
     out: Path | None = None
     """Where tables, figures and times are written; None: results/NAME."""
-    workers: int = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    """Runs at a time, each on one core."""
     quiet: bool = False
     """No progress."""
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise InputError(f"workers is {self.workers}; it must be at least 1")
+        super().__post_init__()
         if self.seeds is not None:
             check_seeds(self.seeds)
         if self.initializations is not None and self.initializations < 1:
@@ -77,17 +82,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     jobs = exhibit.jobs(exhibit.seeds if command.seeds is None else command.seeds)
     if command.initializations is not None:
         jobs = [job.on_problems(command.initializations) for job in jobs]
+    jobs = with_files(jobs, command.config)
+    if command.tune:
+        jobs = _tuned(jobs, command, title)
+        if jobs is None:
+            return
     plan = make_plan(jobs, command.places, command.also)
-    say(f"# {title}\n\n{plan.table()}\n\n{_summary(plan, command.workers)}")
+    say(f"# {title}\n\n{plan.table()}\n\n{command.summary(plan)}")
     if plan.unprepared:
         raise InputError("; ".join(plan.unprepared))
     if command.dry_run:
         return
-    for dataset in dict.fromkeys(run.job.dataset for run in plan.todo):
-        if dataset is not None:
-            open_dataset(dataset, command.data, command.quiet)  # glyphs are drawn once, not by every worker
+    prepared(plan, command.data, command.quiet)
     failures = [_earlier_failure(run) for run in plan.runs if run.state == FAILED]
-    failures += run_jobs(plan, command.places, command.workers, command.quiet)
+    failures += _run(plan, command)
     out = command.out or Path("results") / command.name
     _report(make_plan(jobs, command.places, command.also), out, title, exhibit.figures)
     if failures:
@@ -95,11 +103,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(1)
 
 
-def _summary(plan: Plan, workers: int) -> str:
-    lines = [f"left out: {reason}" for reason in plan.left_out]
-    time = duration(plan.remaining(workers))
-    left = f"{len(plan.todo)} of {len(plan.runs)} runs are left, about {time} with {workers} at a time"
-    return "\n".join([*lines, left if plan.todo else f"all {len(plan.runs)} runs are finished"])
+def _tuned(jobs: list[Job], command: PaperCommand, title: str) -> list[Job] | None:
+    """Tune, and say so: the jobs with what was chosen; None after a dry run."""
+    table = tuned(jobs, [job.seed for job in jobs])
+    plan = make_plan(table.tuning.first_jobs(), command.places, command.also)
+    seeds = " ".join(map(str, table.tuning.seeds))
+    text = f"# {title}: tuning on validation, seeds {seeds}\n\n{plan.table()}\n\n{command.summary(plan)}"
+    after = command.summary(make_plan(jobs, command.places, command.also))
+    say(f"{text}\n\nthen the runs of the table, with what is chosen; as they are without tuning, {after}")
+    if plan.unprepared:
+        raise InputError("; ".join(plan.unprepared))
+    if command.dry_run:
+        return None
+    prepared(plan, command.data, command.quiet)
+    outcomes, failures = table.tuning.run(command.places, lambda plan: _run(plan, command))
+    if failures:
+        say("\n".join(["", "nothing is chosen, because trials failed:", *failures]))
+        raise SystemExit(1)
+    out = (command.out or Path("results") / command.name) / "tuning"
+    text, written = write_outcomes(table.tuning, outcomes, out, f"{title}: tuning")
+    say(f"\n{text}\n\nwritten to {', '.join(map(str, written))}\n")
+    return table.apply(jobs, [words_of(outcome.chosen) for outcome in outcomes])
+
+
+def _run(plan: Plan, command: PaperCommand) -> list[str]:
+    if not plan.todo:
+        return []
+    return run_jobs(plan, command.places, command.engine_for(plan, command.places), command.quiet)
 
 
 def _earlier_failure(run: PlannedRun) -> str:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.paper.jobs import FewShotJob, Job, OptimizeJob, PretrainJob, TransferJob
+from benchmarks.jobs.kinds import FewShotJob, Job, OptimizeJob, PretrainJob, TransferJob
 from fewshot.registry import Registry
 
 Seeds = Sequence[int]

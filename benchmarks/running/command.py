@@ -7,6 +7,7 @@ chosen, which options there are, and their defaults. The second stage is `tyro` 
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 import os
 import re
@@ -20,6 +21,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import tyro
 from tyro import _errors as tyro_errors  # its hook for errors has no public name yet; its contract is documented there
 
+from benchmarks.running.config_file import Value, read_options
 from benchmarks.running.record import DEFAULT_RESULTS
 from fewshot.errors import InputError
 from fewshot.registry import load_plugins
@@ -66,8 +68,12 @@ class Execution:
     """Time between checkpoints; a killed run loses at most the work since the last one."""
     plugin: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Python file or module that registers what is not built in (docs/plugins.md); may be given more than once."""
+    wait: bool = False
+    """Where another process runs the same command, wait for it, and go on from what it left."""
+    config_file: Annotated[Path | None, tyro.conf.arg(name="config", metavar="FILE")] = None
+    """Take options from this TOML or JSON file, such as benchmarks.sweep writes; those given here count more."""
     words: Annotated[Words, tyro.conf.Suppress] = ()
-    """The command line, short forms written out."""
+    """The command line, short forms and --config written out."""
 
     def __post_init__(self) -> None:
         check_seeds(self.seeds)
@@ -78,6 +84,27 @@ class Execution:
     def given(self) -> frozenset[str]:
         """Names of the options on the command line, such as "training.unrolls"."""
         return frozenset(name for name, _ in options(self.words))
+
+
+@dataclass(frozen=True)
+class MetaTrainingExecution(Execution):
+    """The same for what is meta-trained, validated on the way, and tested."""
+
+    validate_only: bool = False
+    """Test nothing: write what meta-training reached on every validation problem, for a choice among settings. The same
+    command without this goes on to the test."""
+    stop_at: int | None = None
+    """With --validate-only: stop after so many episodes or unrolls, to be continued by a later command."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stop_at is None:
+            return
+        if not self.validate_only:
+            raise InputError(f"stop_at is {self.stop_at}, which is for --validate-only; add that, or leave it out")
+        every = getattr(getattr(self, "training", None), "validate_every", 1)
+        if self.stop_at < 1 or self.stop_at % every:
+            raise InputError(f"stop_at is {self.stop_at}; it must be a multiple of training.validate_every, {every}")
 
 
 @dataclass(frozen=True)
@@ -112,13 +139,32 @@ class CommandLine(Generic[C]):
         given = sys.argv[1:] if arguments is None else list(arguments)
         _refuse_contradictions(given, self.short)
         words = tuple(new for word in given for new in self.short.get(word, (word,)))
+        paths = _values(words).get("config")
+        if paths is None:
+            return self._parse(words)
+        leading = itertools.takewhile(lambda word: not word.startswith("--"), words)
+        others = (word for name, values in options(words) if name != "config" for word in _words(name, values))
+        try:
+            return self._parse((*leading, *others), read_options(Path(paths[0])))
+        except InputError as error:
+            raise InputError(f"with the options of {paths[0]}: {error}") from error
+
+    def _parse(self, words: Words, of_file: Mapping[str, Value] | None = None) -> C:
+        """Read words whose short forms are written out; what a file says of options that they do not name counts."""
+        named = {name for name, _ in options(words)}
+        extra = {name: value for name, value in (of_file or {}).items() if not named & {name, _negated(name)}}
+        first = (word for name, value in extra.items() if not isinstance(value, bool) for word in _words(name, value))
+        words = (*first, *words)
         values = _values(words)
+        if "config" in extra:
+            raise InputError("config is an option of the command line alone; leave it out of the file")
         load_plugins(values.get("plugin", []))
         kinds = {f.name: type(f.default) for f in fields(self.command) if f.name in self.ahead}  # pyright: ignore[reportArgumentType]
         ahead = {name: _one(name, values[name], kinds[name]) for name in self.ahead if values.get(name)}
         default = self.defaults(**ahead)
         narrowed = self._narrowed(default)
         values_of = {f.name: getattr(default, f.name) for f in fields(default)}  # pyright: ignore[reportArgumentType]
+        words = (*flags(extra, default), *words)
         command = parse_as(narrowed, narrowed(**values_of), self.program, words, self.hints)
         return self.command(**{f.name: getattr(command, f.name) for f in fields(self.command)} | {"words": words})
 
@@ -178,6 +224,24 @@ def options(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
             values.append(word)
     if name is not None:
         yield name, values
+
+
+def _words(name: str, values: Iterable[str]) -> Words:
+    return (f"--{name}", *values)
+
+
+def _negated(name: str) -> str:
+    """The flag that unsets an option."""
+    group, dot, last = name.rpartition(".")
+    return f"{group}{dot}no-{last}"
+
+
+def flags(given: Mapping[str, Value], default: Any) -> Iterator[str]:
+    """Flags for truth values that are not the default; of an option that is not there, for the parser to refuse."""
+    known = dict(flat_values(default))
+    for name, value in given.items():
+        if isinstance(value, bool) and known.get(name) is not value:
+            yield f"--{name if value else _negated(name)}"
 
 
 def plugins_in(words: Sequence[str]) -> list[str]:
@@ -260,23 +324,25 @@ def _unknown(token: str, default: Any, hints: Mapping[str, str]) -> str:
     for beginning, hint in hints.items():
         if name.startswith(beginning):
             return f"--{name}: {hint}"
-    known = list(_flat(default)) if default is not None else []
+    known = [name for name, _ in flat_values(default)] if default is not None else []
     near = [f"--{n}" for n in known if n.split(".")[-1] == name.split(".")[-1]]
     near = near or [f"--{n}" for n in difflib.get_close_matches(name, known, 2)]
     remedy = f"did you mean {' or '.join(near[:3])}?" if near else "see --help"
     return f"there is no option --{name} here; {remedy}"
 
 
-def _flat(options: Any, prefix: str = "") -> Iterator[str]:
+def flat_values(options: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The options of a dataclass by the names of the command line, with their values."""
     for f in fields(options):
         value, name = getattr(options, f.name), prefix + f.name.replace("_", "-")
         if is_dataclass(value):
-            yield from _flat(value, f"{name}.")
+            yield from flat_values(value, f"{name}.")
         else:
-            yield name
+            yield name, value
 
 
 _PLACES = ("results", "data", "device", "quiet", "fresh", "checkpoint-seconds", "backbones", "features")
+_PLACES += ("wait", "validate-only", "stop-at")
 
 
 def command_text(program: str, words: Sequence[str], script: str) -> str:

@@ -8,13 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
-from benchmarks.running.command import Execution
+from benchmarks.running.command import Execution, MetaTrainingExecution
 from benchmarks.running.device import device_name
 from benchmarks.running.environment import commit, peak_memory, processor, versions
 from benchmarks.running.record import RECORD_NAME, Record, read_record
 from benchmarks.running.schema import DatasetFacts, Environment, Measured
+from benchmarks.running.validation import Validation, read_validation, validation_path
 from fewshot.console import say
 from fewshot.errors import InputError
 from fewshot.files import only_one
@@ -37,6 +39,10 @@ class Experiment(Protocol):
         """Do the work, continuing from a checkpoint, and write the record."""
         ...
 
+    def validate(self, path: Path) -> Validation:
+        """Do the work up to the test, or to where the command stops, and write what came out on validation problems."""
+        ...
+
 
 def run(experiment: Experiment, command: Execution, seed: int) -> Record:
     """Execute an experiment, or return its record where it is finished.
@@ -47,7 +53,7 @@ def run(experiment: Experiment, command: Execution, seed: int) -> Record:
     # before the lock: shown from any disk
     if not command.fresh and (record := _finished(experiment, seed)) is not None:
         return record
-    with only_one(experiment.folder, "running the same command"):
+    with only_one(experiment.folder, "running the same command", command.wait):
         if command.fresh:
             discard(experiment.folder)
         record = _finished(experiment, seed)  # another process may have finished it meanwhile
@@ -61,6 +67,24 @@ def run_seeds(command: Execution, make: Callable[[int], Experiment]) -> list[Rec
         if record.facts.failure:
             say(f"seed {record.facts.seed} failed: {record.facts.failure}")
     return records
+
+
+def validate_seeds(command: MetaTrainingExecution, make: Callable[[int], Experiment]) -> None:
+    """Meta-train one experiment a seed, one after the other, without a test; says where the outcome lies.
+
+    Raises:
+        InputError: as `run`.
+    """
+    for seed in command.seeds:
+        experiment = make(seed)
+        path = validation_path(experiment.folder, command.stop_at)
+        with only_one(experiment.folder, "running the same command", command.wait):
+            if command.fresh:
+                discard(experiment.folder)
+            found = read_validation(path) if path.exists() else experiment.validate(path)
+        facts = found.facts
+        how = "failed: " + facts.failure if facts.failure else f"validated {np.nanmean(found.table):.4f}"
+        say(f"seed {seed}, {facts.done} of {facts.total}: {how} ({path})")
 
 
 def end(records: Sequence[Record]) -> None:

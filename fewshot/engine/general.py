@@ -189,13 +189,21 @@ class UnrollTrainer(Trainer):
 
     def _score(self) -> float | None:
         """Mean final loss on the validation problems."""
-        horizon = self.curriculum.validated_at(self._stage)
-        sizes = self.validation[0].sizes()
-        loss = float(np.mean(final_losses(self.validation, lambda w: LearnedStepper(self.core, w, sizes), horizon)))
+        loss = float(np.mean(self.losses()))
         return loss if math.isfinite(loss) else None
 
+    def losses(self) -> list[float]:
+        """Final loss of the optimizer as it is on each validation problem; infinite where it diverged."""
+        sizes = self.validation[0].sizes()
+        return final_losses(self.validation, lambda w: LearnedStepper(self.core, w, sizes), self.validated_at)
+
+    @property
+    def validated_at(self) -> int:
+        """The horizon of validation in the present stage."""
+        return self.curriculum.validated_at(self._stage)
+
     def _point(self, score: float | None) -> dict[str, Any]:
-        return {"unroll": self.progress.done, "horizon": self.curriculum.validated_at(self._stage), "loss": score}
+        return {"unroll": self.progress.done, "horizon": self.validated_at, "loss": score}
 
     @property
     def _stage(self) -> int:

@@ -126,8 +126,10 @@ class Trainer:
         """The part of the model that the best one is kept of."""
         return self.model
 
-    def run(self, observer: Observer) -> Any:
+    def run(self, observer: Observer, until: int | None = None) -> Any:
         """Train to the end, validating and checkpointing on the way; returns the progress.
+
+        Where `until` is given, stop once so much is done, to be continued from the checkpoint.
 
         Ctrl-C and SIGTERM take effect after the step that is under way, once a checkpoint is saved; a second one takes
         effect at once.
@@ -137,11 +139,11 @@ class Trainer:
             InputError: where a checkpoint cannot be written; the one before is still there.
         """
         progress, before, started = self.progress, self.progress.seconds, time.monotonic()
-        saved = started
+        saved, end = started, self.total if until is None else min(until, self.total)
         self.model.train()
         try:
             with PutOff() as signal:
-                while progress.done < self.total:
+                while progress.done < end:
                     self._advance(observer)
                     due = self._is_due()
                     if due:

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -18,16 +12,18 @@ from benchmarks.backbones import command as backbones
 from benchmarks.backbones.experiment import ensure
 from benchmarks.few_shot import command as few_shot
 from benchmarks.general import command as general
+from benchmarks.jobs.engine import LOGS, Local
+from benchmarks.jobs.kinds import Job, OptimizeJob, Places, PretrainJob, TransferJob
+from benchmarks.jobs.plan import STARTING, make_plan
+from benchmarks.jobs.schedule import run_jobs
 from benchmarks.paper.__main__ import main
-from benchmarks.paper.execute import LOGS, run_jobs
 from benchmarks.paper.exhibits import EXHIBITS, QUICK, Exhibit
-from benchmarks.paper.jobs import Job, OptimizeJob, Places, PretrainJob, TransferJob
-from benchmarks.paper.plan import STARTING, make_plan
 from benchmarks.reporting.kinds import KINDS
 from benchmarks.running.record import Record, read_record
 from benchmarks.running.schema import Measured
 from fewshot.console import run_command
 from fewshot.data.store import Dataset
+from scripts import Script, writes
 
 TINY = "--training.unrolls 2 --training.horizon 20 --training.validate-every 2 --steps 20 --test.initializations 2"
 SCALES = [(name, scale) for name, scales in EXHIBITS.items() for scale in scales]
@@ -65,32 +61,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory):
         patch.setitem(EXHIBITS._things, "figure3", {QUICK: Exhibit("tiny", tiny_jobs, (0,), ("curves",))})
         main(arguments(folder, "--workers", "2", "--quiet"))
     return folder
-
-
-@dataclass(frozen=True)
-class Script(Job):
-    """A few lines of Python in place of a command: `words` are statements."""
-
-    label: str = ""
-    made: str = ""
-
-    module = "timeit"
-    method = property(lambda self: self.label)
-    on = property(lambda self: "nothing")
-    name = method
-    dataset = property(lambda self: None)
-    leaves = property(lambda self: self.made)
-
-    def arguments(self, places: Places) -> list[str]:
-        return ["-n1", "-r1", *self.words]
-
-    def record_path(self, places: Places) -> Path | None:
-        return None
-
-
-def writes(path: Path, text: str, pause: float = 0.0) -> tuple[str, ...]:
-    log = f"open({str(path)!r}, 'a').write"
-    return (f"{log}('<{text}')", f"import time; time.sleep({pause})", f"{log}('{text}>')")
 
 
 @pytest.mark.parametrize(("name", "scale"), SCALES)
@@ -275,7 +245,7 @@ def test_only_missing_runs_are_run(finished: Path, tmp_path: Path, tiny_exhibit)
 def test_when_all_is_finished_nothing_starts(
     finished: Path, tmp_path: Path, tiny_exhibit, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("benchmarks.paper.execute.subprocess.Popen", None)
+    monkeypatch.setattr("benchmarks.jobs.engine.launch", None)
     tiny_exhibit(tiny_jobs)
     main([*arguments(finished), "--out", str(tmp_path)])
     assert "all 3 runs are finished" in capsys.readouterr().out
@@ -316,7 +286,7 @@ def test_workers_dependencies_and_what_is_made_once(tmp_path: Path) -> None:
     log = tmp_path / "log"
     first = Script(writes(log, "a", 0.5), label="a", guess=1)
     others = [Script(writes(log, name, 0.5), label=name, needs=(first,), made="it") for name in "bcd"]
-    assert not run_jobs(make_plan([*others, first], Places(tmp_path)), Places(tmp_path), 2, quiet=True)
+    assert not run_jobs(make_plan([*others, first], Places(tmp_path)), Places(tmp_path), Local(2), quiet=True)
     text = log.read_text()
     assert text.startswith("<aa>"), "nothing runs beside what all need"
     maker = text[5]
@@ -324,27 +294,3 @@ def test_workers_dependencies_and_what_is_made_once(tmp_path: Path) -> None:
     assert text[8] == text[10] == "<", "then two at a time"
     assert sorted(text.replace("<", "").replace(">", "")) == sorted("aabbccdd")
     assert (tmp_path / LOGS / "a.log").is_file()
-
-
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for children where Linux lists them")
-def test_children_do_not_outlive_their_parent(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    code = f"""
-from pathlib import Path
-from fewshot.console import run_command
-from test_paper import Places, Script, make_plan, run_jobs, writes
-places = Places(Path({str(tmp_path)!r}))
-plan = make_plan([Script(writes(Path({str(log)!r}), "a", 60), label="a")], places)
-run_command(lambda _: run_jobs(plan, places, 2, quiet=True))
-"""
-    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[3])])
-    process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": paths})
-    deadline = time.monotonic() + 60
-    while not log.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    assert children
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(30) != 0
-    assert not any(Path(f"/proc/{child}").exists() for child in children)
-    assert log.read_text() == "<a"

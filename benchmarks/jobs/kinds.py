@@ -20,7 +20,8 @@ from benchmarks.few_shot.command import DEFAULT_FEATURES
 from benchmarks.general import command as general
 from benchmarks.general.base import folder_of as general_folder
 from benchmarks.running.command import default_data
-from benchmarks.running.record import DEFAULT_RESULTS, RECORD_NAME, read_record
+from benchmarks.running.record import DEFAULT_RESULTS, RECORD_NAME, Record, read_record
+from benchmarks.running.validation import Validation
 from fewshot.data.store import Dataset
 from fewshot.general.tasks import TASKS
 from fewshot.learners.features import FeatureOptions
@@ -80,12 +81,16 @@ class Job:
     def arguments(self, places: Places) -> list[str]:
         """The command line in full."""
         plugins = [word for plugin in places.plugin for word in ("--plugin", plugin)]
-        run = [*self.words, "--seeds", str(self.seed), "--quiet", *plugins]
+        run = [*self.words, "--seeds", str(self.seed), "--quiet", "--wait", *plugins]
         return [*run, "--results", str(places.results), "--data", str(places.data)]
 
     def on_problems(self, count: int) -> Self:
         """The same with another number of test problems, where that can be chosen."""
         return self
+
+    def amended(self, words_for: Callable[[Job], tuple[str, ...]]) -> Self:
+        """The same with further options, which `words_for` says of a job; what only tests is amended in its source."""
+        return replace(self, words=(*self.words, *words_for(self)))
 
     @property
     def kind(self) -> tuple[Any, ...]:
@@ -133,6 +138,14 @@ class Job:
     def result(self, places: Places) -> Path | None:
         """The file whose presence says that it is finished; None as for `record_path`."""
         return self.record_path(places)
+
+    def read(self, path: Path) -> Record | Validation:
+        """Its record.
+
+        Raises:
+            InputError: where it cannot be read.
+        """
+        return read_record(path).light()
 
 
 @cache
@@ -230,6 +243,9 @@ class TransferJob(OptimizeJob):
 
     def on_problems(self, count: int) -> Self:
         return replace(super().on_problems(count), source=self.source.on_problems(count))
+
+    def amended(self, words_for: Callable[[Job], tuple[str, ...]]) -> Self:
+        return replace(self, source=self.source.amended(words_for))
 
     def arguments(self, places: Places) -> list[str]:
         evaluated = self.source.record_path(places)

@@ -1,0 +1,1 @@
+"""Options chosen on validation problems, and what was chosen judged on others."""
