@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from benchmarks.few_shot import command as few_shot
-from benchmarks.few_shot.experiment import folder_of as few_shot_folder
+from benchmarks.few_shot.base import folder_of as few_shot_folder
 from benchmarks.general import command as general
 from benchmarks.general.base import folder_of as general_folder
 from benchmarks.jobs.kinds import FewShotJob, Job, OptimizeJob, Places

@@ -67,7 +67,8 @@ class MetaLSTM(NeuralOptimizer):
 
     def forward(self, state: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
         weights = CellWeights(*(getattr(self, name) for name in CellWeights._fields))
-        update, h, c, gates = cell(state.T, *(part.T for part in hidden), weights)
+        h, c, previous = (part.T for part in hidden)
+        update, h, c, gates = cell(state.T, h, c, previous, weights)
         return update.T, (h.T, c.T, gates.T)
 
     def equation(self, state: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:

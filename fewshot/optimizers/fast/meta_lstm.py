@@ -127,12 +127,13 @@ def _blocks(state: Tensor) -> list[slice]:
 
 
 def _joined(blocks: tuple[Tensor, ...]) -> Tensor:
-    return torch.cat(blocks, dim=1) if len(blocks) > 1 else blocks[0]
+    first, *others = blocks
+    return torch.cat(blocks, dim=1) if others else first
 
 
 def _entering(state: Tensor, h: Tensor, part: slice) -> Tensor:
     """What the LSTM multiplies with `CellWeights.of_lstm`, of some rows: features, h, and ones for the bias."""
-    return torch.cat([state[:-2, part], h[:, part], torch.ones_like(state[:1, part])])
+    return torch.cat([state[:-2, part], h[:, part], torch.ones_like(h[:1, part])])
 
 
 class AffineInGradient(Response):
