@@ -66,7 +66,7 @@ class MetaLSTM(NeuralOptimizer):
         return zeros(self.hidden_size, rows).T, zeros(self.hidden_size, rows).T, zeros(2, rows).T
 
     def forward(self, state: Tensor, hidden: Hidden) -> tuple[Tensor, Hidden]:
-        weights = CellWeights(*(getattr(self, name) for name in CellWeights._fields))
+        weights = CellWeights.of(self)
         h, c, previous = (part.T for part in hidden)
         update, h, c, gates = cell(state.T, h, c, previous, weights)
         return update.T, (h.T, c.T, gates.T)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
@@ -34,6 +34,11 @@ class CellWeights(NamedTuple):
     """[2]"""
     gates_bias: Tensor
     """[2]"""
+
+    @classmethod
+    def of(cls, core: nn.Module) -> CellWeights:
+        """Those of a core, after any reparametrization."""
+        return cls(*(getattr(core, name) for name in cls._fields))
 
     def of_lstm(self) -> Tensor:
         """Those of the LSTM as one matrix, [F + H + 1, 4 H]."""
