@@ -44,7 +44,7 @@ def quick(base: GeneralConfig) -> GeneralConfig:
 
 def stable(base: GeneralConfig) -> GeneralConfig:
     """For networks of some ten thousand weights: meta-gradients with second derivatives, small steps along them,
-    explosions left out; some minutes. docs/deviations.md says what was tried."""
+    explosions left out; some minutes (docs/deviations.md, 36)."""
     if not base.learned:
         return quick(base)
     training = UnrollOptions(

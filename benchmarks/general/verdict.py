@@ -9,7 +9,7 @@ from benchmarks.running.schema import EARLY, GeneralFacts, GeneralTraining
 MUCH = 0.5
 """A clamp that cuts more of the meta-gradient than this leaves little but signs."""
 MANY = 0.1
-"""Share of exploded unrolls that is worth a word."""
+"""A share of exploded unrolls above which meta-training has not converged."""
 
 
 def how_it_went(facts: GeneralFacts) -> str | None:
@@ -21,7 +21,8 @@ def how_it_went(facts: GeneralFacts) -> str | None:
     if training is None or training.best_loss is None or training.early is None:
         return None
     last = "diverged" if training.last_loss is None else f"{training.last_loss:.3g}"
-    words = f"{'not converged' if training.early else 'converged'}: validation loss {training.best_loss:.3g} at its"
+    settled = not training.early and (training.exploded or 0) <= MANY
+    words = f"{'converged' if settled else 'not converged'}: validation loss {training.best_loss:.3g} at its"
     words += f" best (unroll {training.best_unroll:,} of {training.unroll:,}), {last} at last"
     if training.early:
         words += f", more than {EARLY - 1:.0%} worse: an early best, met by luck"
@@ -37,7 +38,10 @@ def how_it_went(facts: GeneralFacts) -> str | None:
 def _changes(training: GeneralTraining, options: dict[str, Any]) -> list[str]:
     """Options that may help, as words of a command line."""
     changes = []
-    if training.early and options["truncation"] < options["horizon"]:
+    exact = options.get("second_order") or options.get("estimator") == "pes"
+    if not exact and (training.early or (training.exploded or 0) > MANY):
+        changes.append("--training.second-order")
+    if not exact and training.early and options["truncation"] < options["horizon"]:
         changes.append(f"a --training.truncation above {options['truncation']}")
     if training.early or (training.exploded or 0) > MANY:
         changes.append(f"a --training.meta-rate below {options['meta_rate']:g}")

@@ -291,20 +291,33 @@ def test_selection_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize(
-    ("last", "said"),
-    [(0.3, "converged:"), (0.329, "converged:"), (0.331, "not converged:"), (None, "diverged")],
+    ("last", "exploded", "said"),
+    [
+        (0.3, 0.02, "converged"),
+        (0.329, 0.1, "converged"),
+        (0.329, 0.11, "not converged"),
+        (0.331, 0.02, "not converged"),
+        (None, 0.02, "not converged"),
+    ],
 )
-def test_an_early_best_is_called_one(last: float | None, said: str) -> None:
+def test_an_early_best_is_called_one(last: float | None, exploded: float, said: str) -> None:
     training = GeneralTraining(
-        unroll=40, skipped=2, best_unroll=5, best_loss=0.3, last_loss=last, exploded=0.2, clipped=0.94
+        unroll=40, skipped=2, best_unroll=5, best_loss=0.3, last_loss=last, exploded=exploded, clipped=0.94
     )
     record = optimized([0.5])
     config = {**record.facts.config, "training": {"truncation": 20, "horizon": 200, "meta_rate": 1e-3, "clamp": 1.0}}
     line = how_it_went(msgspec.structs.replace(record.facts, training=training, config=config))
     assert line is not None
-    assert said in line
+    assert f": {said}: validation loss" in line
+    assert ("diverged at last" in line) == (last is None)
     assert ("an early best" in line) == (last is None or last > 0.33) == ("--training.truncation above 20" in line)
-    assert "20% of unrolls exploded; the clamp cut 94% of the meta-gradient" in line
+    assert ("--training.second-order" in line) == (said == "not converged")
+    assert f"{exploded:.0%} of unrolls exploded; the clamp cut 94% of the meta-gradient" in line
+    config["training"]["second_order"] = True
+    exact = how_it_went(msgspec.structs.replace(record.facts, training=training, config=config))
+    assert exact is not None
+    assert "second-order" not in exact
+    assert "--training.truncation" not in exact
     assert how_it_went(record.facts) is None, "records before computation 2 do not tell"
 
 

@@ -50,9 +50,11 @@ def trainer(
     return UnrollTrainer(core, regularizer, options, 7, make, validation, {"configuration": identity}, checkpoint, 0.0)
 
 
-@pytest.mark.parametrize("killed_at", [1, 4])
-def test_killed_and_continued_is_not_killed(tmp_path: Path, killed_at: int) -> None:
-    options = replace(OPTIONS, meta_decay="cosine")
+@pytest.mark.parametrize(
+    ("killed_at", "how"), [(1, {}), (4, {}), (4, {"estimator": "pes"}), (4, {"second_order": True})]
+)
+def test_killed_and_continued_is_not_killed(tmp_path: Path, killed_at: int, how: dict[str, Any]) -> None:
+    options = replace(OPTIONS, meta_decay="cosine", **how)
     whole = trainer(options)
     whole.run(Quiet())
     with pytest.raises(Killed):
